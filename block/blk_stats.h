@@ -1,0 +1,14 @@
+#pragma once
+
+#include <stdint.h>
+
+/*
+ * What one drive has done since its VM started. Written by the worker with
+ * relaxed atomics, read by whoever shares the memory it lies in.
+ */
+struct blk_stats {
+	uint64_t reads, writes, flushes, others; /* requests completed */
+	uint64_t read_bytes, write_bytes;
+	uint64_t errors;    /* completed with VIRTIO_BLK_S_IOERR */
+	uint64_t malformed; /* refused as the guest's fault */
+} __attribute__((aligned(64)));

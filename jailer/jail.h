@@ -1,0 +1,69 @@
+#pragma once
+
+/*
+ * The jail every mayfly-vmm lives in; there is no way to run one without.
+ *
+ * struct jail is what all jails of a daemon share, made once: the executable,
+ * an empty network namespace, the compiled seccomp programs, the range of ids,
+ * the parent cgroup. jail_spawn() makes one process in it:
+ *
+ *   new mount, pid, ipc, uts namespaces; the shared empty network namespace;
+ *   an empty read-only root; a uid and gid no other VM has; no capabilities in
+ *   any set; no_new_privs; rlimits; a cgroup of its own; no descriptor but its
+ *   control socket (JAIL_CONTROL_FD). The seccomp programs it installs itself,
+ *   thread by thread, before it looks at anything a guest made.
+ *
+ * Called from the daemon's one thread. Errors are of the control path.
+ */
+
+#include "base/error.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#define JAIL_CONTROL_FD 3 /* 0, 1 and 2 are not open in the jail */
+
+struct jail;
+
+enum jail_cgroup { JAIL_CGROUP_NONE, JAIL_CGROUP_V1, JAIL_CGROUP_V2 };
+
+struct jail_config {
+	const char *exe_path;    /* mayfly-vmm, static-pie */
+	uid_t uid_first;         /* gids are the same numbers */
+	unsigned uid_count;      /* the most VMs at a time */
+	const char *cgroup_name; /* of the parent cgroup, e.g. "mayfly" */
+};
+
+/* Needs root. A host without usable cgroups gets JAIL_CGROUP_NONE and a logged
+ * warning; anything else missing is an error which says what to do. */
+int jail_create(
+	struct jail **ret, const struct jail_config *config, struct error *err);
+void jail_destroy(struct jail *j); /* removes the parent cgroup if empty */
+
+enum jail_cgroup jail_cgroup_version(const struct jail *j);
+
+/* The sealed memfd holding a struct seccomp_image; borrowed, to be passed. */
+int jail_seccomp_fd(const struct jail *j);
+
+struct jail_process {
+	pid_t pid; /* as the daemon sees it */
+	int pidfd; /* readable once it has died */
+	int sock;  /* our end of the control SOCK_SEQPACKET, non-blocking */
+	uid_t uid;
+	char name[80]; /* of its cgroup */
+};
+
+/*
+ * name: unique among running processes, a file name (the VM's id). mem_bytes:
+ * of the guest; the cgroup's limits leave room for the VMM around it.
+ * n_threads: the most it will have.
+ */
+int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
+	unsigned n_threads, struct jail_process *ret, struct error *err);
+
+/*
+ * After the pidfd became readable: reaps, returns the wait status (as waitpid),
+ * removes the cgroup, gives the uid back, closes both descriptors. A process
+ * still running is killed first.
+ */
+int jail_reap(struct jail *j, struct jail_process *p);

@@ -1,0 +1,84 @@
+#pragma once
+
+/*
+ * The split virtqueue (virtio 1.2 §2.7), device side. virtq.c alone
+ * dereferences rings: each field is loaded once, each bound checked; what is
+ * malformed breaks the queue (-EPROTO) and nothing else.
+ *
+ * One thread at a time uses a queue: the transport sets it up under its mutex,
+ * then from start() to stop() it belongs to the device's worker.
+ */
+
+#include "virtio/gmem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define VIRTQ_MAX 256 /* largest ring, and most descriptors in a chain */
+
+/* A view of scattered memory: n pieces, len bytes in all. */
+struct iovs {
+	const struct iovec *v;
+	unsigned n;
+	size_t len;
+};
+
+/* One descriptor chain, as a private copy: never read again from the guest. */
+struct virtq_chain {
+	uint16_t head;
+	struct iovs rd; /* device-readable */
+	struct iovs wr; /* device-writable; after the readable ones */
+	struct iovec iov[VIRTQ_MAX];
+};
+
+struct virtq {
+	/* Set by the driver through the transport, before it is ready. */
+	uint16_t size_max, size;
+	bool ready;
+	uint64_t desc_gpa, avail_gpa, used_gpa;
+
+	/* Set by virtq_activate(). */
+	const struct gmem *mem;
+	const void *desc;
+	const void *avail;
+	void *used;
+	bool event_idx, indirect;
+
+	uint16_t avail_next; /* next entry of the available ring to take */
+	uint16_t used_next;  /* next entry of the used ring to fill */
+	uint16_t signalled;  /* used_next at the last interrupt (EVENT_IDX) */
+	uint16_t pending;    /* popped and not yet pushed */
+	bool broken;
+};
+
+/* Checks size, alignment and that each ring lies in one region, and resolves
+ * them. 0 or -EINVAL. features: as acked. */
+int virtq_activate(struct virtq *q, const struct gmem *mem, uint64_t features);
+void virtq_reset(struct virtq *q); /* keeps size_max */
+
+/* 1 with a chain, 0 when there is none, -EPROTO: the queue is broken now. */
+int virtq_pop(struct virtq *q, struct virtq_chain *ret);
+
+/* Gives a chain back, with the bytes written to it. */
+void virtq_push(struct virtq *q, uint16_t head, uint32_t written_bytes);
+
+/* Whether the driver wants to be interrupted for what was pushed since this
+ * last said true. Call after a batch of pushes. */
+bool virtq_should_interrupt(struct virtq *q);
+
+/* Kicks off while polling the ring; virtq_enable_kicks() returns whether more
+ * came meanwhile (then pop again). */
+void virtq_disable_kicks(struct virtq *q);
+bool virtq_enable_kicks(struct virtq *q);
+
+/* Copies n bytes at off out of or into a view: 0, or -EFAULT when it is
+ * shorter. The only CPU access to payload. */
+int iovs_read(const struct iovs *s, size_t off, void *dst, size_t n);
+int iovs_write(const struct iovs *s, size_t off, const void *src, size_t n);
+
+/* The pieces of [off, off + len) in ret: their number, or -EFAULT (shorter),
+ * -E2BIG (more than cap). */
+int iovs_slice(const struct iovs *s, size_t off, size_t len, struct iovec *ret,
+	unsigned cap);

@@ -1,0 +1,86 @@
+#pragma once
+
+/*
+ * The I/O worker: one thread around one io_uring, on which queue kicks
+ * (ioeventfds), file I/O, timers and commands from other threads all arrive.
+ *
+ * The ring is created disabled; its files are registered; restrictions allow
+ * only the opcodes below, only on registered files; then it is enabled and the
+ * thread gives up the right to change any of that with its seccomp filter.
+ * (io_uring requests are invisible to seccomp.)
+ *
+ * Life: create, add files, start, ..., stop, destroy. Functions marked [W] are
+ * called on the worker's thread only (from a callback), others from any.
+ * All return 0 or a negative errno and never log.
+ */
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct worker;
+
+/*
+ * One request in flight; embedded in its owner's request, which stays where it
+ * is until done() is called, exactly once per submission (for a watch: once
+ * per event, until worker_stop()). res: as the system call's, or -errno.
+ */
+struct worker_op {
+	void (*done)(struct worker_op *op, int32_t res); /* [W] */
+};
+
+/*
+ * thread_start: run on the new thread after the ring is enabled, before
+ * anything else happens there (the VMM installs the seccomp filter in it); a
+ * negative errno makes worker_start() fail.
+ */
+struct worker_config {
+	const char *name; /* the thread's, 15 bytes */
+	unsigned entries; /* submission queue entries: a power of two */
+	int (*thread_start)(void *arg);
+	void *arg;
+};
+
+int worker_create(struct worker **ret, const struct worker_config *config,
+	struct error *err);
+
+/* Before start: makes fd (borrowed until destroy) usable by its index. */
+int worker_add_file(struct worker *w, int fd, unsigned *ret_index);
+
+/* Before start: op->done(op, ...) on each signal of this eventfd. Coalesced
+ * signals come as one call; the counter is never read. */
+int worker_watch(struct worker *w, struct worker_op *op, unsigned file);
+
+int worker_start(struct worker *w, struct error *err);
+
+/* [W] File I/O at a byte offset. Queued until the callback returns, then all
+ * that was queued goes to the kernel in one io_uring_enter. iov stays valid
+ * until done(). -EAGAIN: no room, retry from the next callback. */
+int worker_readv(struct worker *w, struct worker_op *op, unsigned file,
+	const struct iovec *iov, unsigned n, uint64_t off_bytes);
+int worker_writev(struct worker *w, struct worker_op *op, unsigned file,
+	const struct iovec *iov, unsigned n, uint64_t off_bytes);
+int worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file);
+
+/* [W] done(op, -ETIME) at the given CLOCK_MONOTONIC time, ns. Not a system
+ * call: the loop waits no longer than its next deadline. */
+int worker_timer(struct worker *w, struct worker_op *op, uint64_t deadline_ns);
+
+/* [W] Asks for op->done(op, -ECANCELED), or its result if that is sooner. */
+int worker_cancel(struct worker *w, struct worker_op *op);
+
+/*
+ * Runs fn(arg) on the worker's thread and returns when it has returned: how a
+ * vCPU thread starts or stops a device's data path. Directly, if the worker has
+ * not been started or has stopped, or if called on its own thread.
+ */
+void worker_call(struct worker *w, void (*fn)(void *arg), void *arg);
+
+/* Ends the thread, after what is in flight has completed; idempotent. */
+void worker_stop(struct worker *w);
+void worker_destroy(struct worker *w); /* NULL is fine; stops first */
+
+/* io_uring_enter calls made so far that submitted something. */
+uint64_t worker_submits(const struct worker *w);
