@@ -27,7 +27,8 @@ struct bus {
 	unsigned n;
 };
 
-/* 0, -EEXIST when it overlaps a range, -ENOSPC when the table is full. */
+/* 0, -EEXIST when it overlaps a range, -ENOSPC when the table is full, -EINVAL
+ * when it is empty or wraps around. */
 int bus_add(struct bus *b, const struct bus_range *r);
 
 void bus_read(const struct bus *b, uint64_t addr, void *data, unsigned len);
