@@ -1,0 +1,335 @@
+#include "base/cleanup.h"
+#include "vmm/msg.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What the table must say, written down a second time. */
+static const struct {
+	uint32_t type;
+	size_t size;
+	enum msg_end from;
+} types[] = {
+	{MSG_START, sizeof(struct msg_start), MSG_DAEMON},
+	{MSG_PAUSE, sizeof(struct msg_plain), MSG_DAEMON},
+	{MSG_RESUME, sizeof(struct msg_plain), MSG_DAEMON},
+	{MSG_CTRL_ALT_DEL, sizeof(struct msg_plain), MSG_DAEMON},
+	{MSG_CONSOLE_INPUT, sizeof(struct msg_console_input), MSG_DAEMON},
+	{MSG_STARTED, sizeof(struct msg_plain), MSG_VMM},
+	{MSG_FAILED, sizeof(struct msg_failed), MSG_VMM},
+	{MSG_DONE, sizeof(struct msg_done), MSG_VMM},
+	{MSG_EVENT, sizeof(struct msg_event), MSG_VMM},
+	{MSG_EXITING, sizeof(struct msg_exiting), MSG_VMM},
+};
+#define N_TYPES ((int)(sizeof(types) / sizeof(types[0])))
+
+static int pair[2]; /* pair[MSG_DAEMON], pair[MSG_VMM] */
+static int some_fd;
+
+static void setup(void)
+{
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair),
+		0);
+	some_fd = eventfd(0, EFD_CLOEXEC);
+	ck_assert_int_ge(some_fd, 0);
+}
+
+static void teardown(void)
+{
+	close(pair[0]);
+	close(pair[1]);
+	close(some_fd);
+}
+
+static enum msg_end other(enum msg_end e)
+{
+	return e == MSG_DAEMON ? MSG_VMM : MSG_DAEMON;
+}
+
+/* A message of that type which is right in every way; returns its fds. */
+static unsigned make(union msg *m, uint32_t type)
+{
+	memset(m, 0, sizeof(*m));
+	m->hdr.type = type;
+	m->hdr.seq = 7;
+	if (type == MSG_CONSOLE_INPUT)
+		m->input.len = 1;
+	if (type == MSG_EXITING)
+		m->exiting.reason = VM_EXIT_SHUTDOWN;
+	return type == MSG_START ? MSG_START_FD_FIXED : 0;
+}
+
+/* The same descriptor n times, as the n to be passed. */
+static const int *fds(unsigned n)
+{
+	static int all[FD_PASS_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		all[i] = some_fd;
+	return all;
+}
+
+static int count_open(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Sends bytes as they are, past msg_send(), and wants them refused without a
+ * descriptor left behind. */
+static void refused(
+	enum msg_end to, const void *buf, size_t len, unsigned n_fds)
+{
+	int before = count_open(), got[MSG_MAX_FDS];
+	union msg m;
+	unsigned n = 99;
+
+	ck_assert_int_eq(
+		fd_send(pair[other(to)], buf, len, fds(n_fds), n_fds), 0);
+	ck_assert_int_eq(msg_recv(pair[to], to, &m, got, &n), -EPROTO);
+	ck_assert_uint_eq(n, 0);
+	ck_assert_int_eq(count_open(), before);
+}
+
+START_TEST(every_type_arrives_as_sent)
+{
+	enum msg_end to = other(types[_i].from);
+	int got[MSG_MAX_FDS];
+	unsigned want, n;
+	union msg m, r;
+
+	want = make(&m, types[_i].type);
+	ck_assert_int_eq(msg_send(pair[types[_i].from], types[_i].from, &m,
+				 fds(want), want),
+		0);
+	ck_assert_int_eq(msg_recv(pair[to], to, &r, got, &n), 1);
+	ck_assert_uint_eq(n, want);
+	ck_assert_mem_eq(&m, &r, types[_i].size);
+	for (unsigned i = 0; i < n; i++)
+		close(got[i]);
+}
+END_TEST
+
+START_TEST(wrong_size_is_refused)
+{
+	/* One byte more than the largest, with room for it. */
+	struct {
+		union msg m;
+		char more;
+	} big = {0};
+	unsigned n_fds = make(&big.m, types[_i].type);
+	enum msg_end to = other(types[_i].from);
+
+	refused(to, &big, types[_i].size + 1, n_fds);
+	refused(to, &big, types[_i].size - 1, n_fds);
+	refused(to, &big, sizeof(struct msg_hdr) - 1, n_fds);
+}
+END_TEST
+
+START_TEST(wrong_direction_is_refused)
+{
+	unsigned n_fds;
+	union msg m;
+
+	n_fds = make(&m, types[_i].type);
+	refused(types[_i].from, &m, types[_i].size, n_fds);
+	ck_assert_int_eq(
+		msg_send(pair[0], other(types[_i].from), &m, fds(n_fds), n_fds),
+		-EINVAL);
+}
+END_TEST
+
+START_TEST(wrong_number_of_descriptors_is_refused)
+{
+	enum msg_end to = other(types[_i].from);
+	unsigned n_fds;
+	union msg m;
+
+	n_fds = make(&m, types[_i].type);
+	refused(to, &m, types[_i].size, n_fds + 1);
+	ck_assert_int_eq(msg_send(pair[types[_i].from], types[_i].from, &m,
+				 fds(n_fds + 1), n_fds + 1),
+		-EINVAL);
+	if (n_fds == 0)
+		return;
+	refused(to, &m, types[_i].size, n_fds - 1);
+	refused(to, &m, types[_i].size, 0);
+	refused(to, &m, types[_i].size, FD_PASS_MAX);
+}
+END_TEST
+
+START_TEST(unknown_type_is_refused_both_ways)
+{
+	static const uint32_t bad[] = {
+		MSG_INVALID, MSG_TYPES, MSG_TYPES + 1, 1u << 31, UINT32_MAX};
+	union msg m = {.hdr.type = bad[_i]};
+
+	refused(MSG_VMM, &m, sizeof(struct msg_plain), 0);
+	refused(MSG_DAEMON, &m, sizeof(struct msg_plain), 0);
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, NULL, 0), -EINVAL);
+}
+END_TEST
+
+START_TEST(start_carries_initrd_and_drives)
+{
+	unsigned n_fds = MSG_START_FD_FIXED + 1 + VM_MAX_DRIVES, n;
+	int got[MSG_MAX_FDS];
+	union msg m, r;
+
+	make(&m, MSG_START);
+	m.start.has_initrd = 1;
+	m.start.n_drives = VM_MAX_DRIVES;
+	m.start.n_cpuid = MSG_CPUID_MAX;
+	ck_assert_int_eq(
+		msg_send(pair[0], MSG_DAEMON, &m, fds(n_fds), n_fds), 0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	ck_assert_uint_eq(n, n_fds);
+	for (unsigned i = 0; i < n; i++) {
+		ck_assert_int_eq(fcntl(got[i], F_GETFD), FD_CLOEXEC);
+		close(got[i]);
+	}
+}
+END_TEST
+
+START_TEST(start_with_counts_out_of_range_is_refused)
+{
+	union msg m;
+
+	make(&m, MSG_START);
+	m.start.has_initrd = 2;
+	refused(MSG_VMM, &m, sizeof(m.start), MSG_START_FD_FIXED + 2);
+	make(&m, MSG_START);
+	m.start.n_drives = VM_MAX_DRIVES + 1;
+	refused(MSG_VMM, &m, sizeof(m.start),
+		MSG_START_FD_FIXED + VM_MAX_DRIVES + 1);
+	make(&m, MSG_START);
+	m.start.n_cpuid = MSG_CPUID_MAX + 1;
+	refused(MSG_VMM, &m, sizeof(m.start), MSG_START_FD_FIXED);
+}
+END_TEST
+
+START_TEST(console_input_of_no_or_too_many_bytes_is_refused)
+{
+	union msg m;
+
+	make(&m, MSG_CONSOLE_INPUT);
+	m.input.len = 0;
+	refused(MSG_VMM, &m, sizeof(m.input), 0);
+	m.input.len = VM_CONSOLE_INPUT_MAX + 1;
+	refused(MSG_VMM, &m, sizeof(m.input), 0);
+}
+END_TEST
+
+START_TEST(enumerators_out_of_range_are_refused)
+{
+	union msg m;
+
+	make(&m, MSG_EVENT);
+	m.event.kind = MSG_EVENT_KINDS;
+	refused(MSG_DAEMON, &m, sizeof(m.event), 0);
+	make(&m, MSG_EXITING);
+	m.exiting.reason = VM_EXIT_NONE;
+	refused(MSG_DAEMON, &m, sizeof(m.exiting), 0);
+	m.exiting.reason = VM_EXIT_KILLED; /* the daemon's own to say */
+	refused(MSG_DAEMON, &m, sizeof(m.exiting), 0);
+}
+END_TEST
+
+START_TEST(strings_end_whatever_the_peer_sent)
+{
+	int got[MSG_MAX_FDS];
+	union msg m, r;
+	unsigned n;
+
+	make(&m, MSG_START);
+	memset(m.start.cmdline, 'c', sizeof(m.start.cmdline));
+	ck_assert_int_eq(fd_send(pair[0], &m, sizeof(m.start),
+				 fds(MSG_START_FD_FIXED), MSG_START_FD_FIXED),
+		0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	ck_assert_uint_eq(strnlen(r.start.cmdline, sizeof(r.start.cmdline)),
+		sizeof(r.start.cmdline) - 1);
+	for (unsigned i = 0; i < n; i++)
+		close(got[i]);
+
+	make(&m, MSG_FAILED);
+	memset(m.failed.field, 'f', sizeof(m.failed.field));
+	memset(m.failed.text, 't', sizeof(m.failed.text));
+	ck_assert_int_eq(fd_send(pair[1], &m, sizeof(m.failed), NULL, 0), 0);
+	ck_assert_int_eq(msg_recv(pair[0], MSG_DAEMON, &r, got, &n), 1);
+	ck_assert_uint_eq(strnlen(r.failed.field, sizeof(r.failed.field)),
+		sizeof(r.failed.field) - 1);
+	ck_assert_uint_eq(strnlen(r.failed.text, sizeof(r.failed.text)),
+		sizeof(r.failed.text) - 1);
+
+	make(&m, MSG_EXITING);
+	memset(m.exiting.detail, 'd', sizeof(m.exiting.detail));
+	ck_assert_int_eq(fd_send(pair[1], &m, sizeof(m.exiting), NULL, 0), 0);
+	ck_assert_int_eq(msg_recv(pair[0], MSG_DAEMON, &r, got, &n), 1);
+	ck_assert_uint_eq(strnlen(r.exiting.detail, sizeof(r.exiting.detail)),
+		sizeof(r.exiting.detail) - 1);
+}
+END_TEST
+
+START_TEST(end_and_nothing_are_told_apart)
+{
+	int got[MSG_MAX_FDS];
+	unsigned n;
+	union msg r;
+
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), -EAGAIN);
+	close(pair[0]);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 0);
+	pair[0] = dup(some_fd);
+}
+END_TEST
+
+START_TEST(empty_datagram_does_not_smuggle_descriptors)
+{
+	refused(MSG_DAEMON, "", 0, 3);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("msg");
+	TCase *recv_tc = tcase_create("msg_recv");
+	TCase *table_tc = tcase_create("table");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(table_tc, setup, teardown);
+	tcase_add_loop_test(table_tc, every_type_arrives_as_sent, 0, N_TYPES);
+	tcase_add_loop_test(table_tc, wrong_size_is_refused, 0, N_TYPES);
+	tcase_add_loop_test(table_tc, wrong_direction_is_refused, 0, N_TYPES);
+	tcase_add_loop_test(
+		table_tc, wrong_number_of_descriptors_is_refused, 0, N_TYPES);
+	tcase_add_loop_test(table_tc, unknown_type_is_refused_both_ways, 0, 5);
+	suite_add_tcase(s, table_tc);
+
+	tcase_add_checked_fixture(recv_tc, setup, teardown);
+	tcase_add_test(recv_tc, start_carries_initrd_and_drives);
+	tcase_add_test(recv_tc, start_with_counts_out_of_range_is_refused);
+	tcase_add_test(
+		recv_tc, console_input_of_no_or_too_many_bytes_is_refused);
+	tcase_add_test(recv_tc, enumerators_out_of_range_are_refused);
+	tcase_add_test(recv_tc, strings_end_whatever_the_peer_sent);
+	tcase_add_test(recv_tc, end_and_nothing_are_told_apart);
+	tcase_add_test(recv_tc, empty_datagram_does_not_smuggle_descriptors);
+	suite_add_tcase(s, recv_tc);
+
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

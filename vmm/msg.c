@@ -1,0 +1,104 @@
+#include "vmm/msg.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+_Static_assert(MSG_MAX_FDS <= FD_PASS_MAX, "one message carries them all");
+
+static const struct {
+	size_t size;
+	enum msg_end from;
+} table[MSG_TYPES] = {
+	[MSG_START] = {sizeof(struct msg_start), MSG_DAEMON},
+	[MSG_PAUSE] = {sizeof(struct msg_plain), MSG_DAEMON},
+	[MSG_RESUME] = {sizeof(struct msg_plain), MSG_DAEMON},
+	[MSG_CTRL_ALT_DEL] = {sizeof(struct msg_plain), MSG_DAEMON},
+	[MSG_CONSOLE_INPUT] = {sizeof(struct msg_console_input), MSG_DAEMON},
+	[MSG_STARTED] = {sizeof(struct msg_plain), MSG_VMM},
+	[MSG_FAILED] = {sizeof(struct msg_failed), MSG_VMM},
+	[MSG_DONE] = {sizeof(struct msg_done), MSG_VMM},
+	[MSG_EVENT] = {sizeof(struct msg_event), MSG_VMM},
+	[MSG_EXITING] = {sizeof(struct msg_exiting), MSG_VMM},
+};
+
+static bool known(uint32_t type, enum msg_end from)
+{
+	return type > MSG_INVALID && type < MSG_TYPES &&
+	       table[type].from == from;
+}
+
+/* How many descriptors m carries; only after bounded(). */
+static unsigned fd_count(const union msg *m)
+{
+	if (m->hdr.type != MSG_START)
+		return 0;
+	return MSG_START_FD_FIXED + m->start.has_initrd + m->start.n_drives;
+}
+
+/* Whether every count and enumerator of m is one its receiver can use. */
+static bool bounded(const union msg *m)
+{
+	if (m->hdr.type == MSG_START)
+		return m->start.has_initrd <= 1 &&
+		       m->start.n_drives <= VM_MAX_DRIVES &&
+		       m->start.n_cpuid <= MSG_CPUID_MAX;
+	if (m->hdr.type == MSG_CONSOLE_INPUT)
+		return m->input.len >= 1 &&
+		       m->input.len <= VM_CONSOLE_INPUT_MAX;
+	if (m->hdr.type == MSG_EVENT)
+		return m->event.kind < MSG_EVENT_KINDS;
+	if (m->hdr.type == MSG_EXITING)
+		return m->exiting.reason > VM_EXIT_NONE &&
+		       m->exiting.reason <= VM_EXIT_INTERNAL_ERROR;
+	return true;
+}
+
+static void terminate_strings(union msg *m)
+{
+	if (m->hdr.type == MSG_START) {
+		m->start.cmdline[sizeof(m->start.cmdline) - 1] = '\0';
+	} else if (m->hdr.type == MSG_FAILED) {
+		m->failed.field[sizeof(m->failed.field) - 1] = '\0';
+		m->failed.text[sizeof(m->failed.text) - 1] = '\0';
+	} else if (m->hdr.type == MSG_EXITING) {
+		m->exiting.detail[sizeof(m->exiting.detail) - 1] = '\0';
+	}
+}
+
+int msg_send(int sock, enum msg_end me, const union msg *m, const int *fds,
+	unsigned n_fds)
+{
+	if (!known(m->hdr.type, me) || !bounded(m) || n_fds != fd_count(m))
+		return -EINVAL;
+	return fd_send(sock, m, table[m->hdr.type].size, fds, n_fds);
+}
+
+int msg_recv(int sock, enum msg_end me, union msg *ret, int *ret_fds,
+	unsigned *ret_n_fds)
+{
+	enum msg_end peer = me == MSG_DAEMON ? MSG_VMM : MSG_DAEMON;
+	unsigned n_fds = 0;
+	ssize_t n;
+
+	*ret_n_fds = 0;
+	n = fd_recv(sock, ret, sizeof(*ret), ret_fds, MSG_MAX_FDS, &n_fds);
+	if (n == -ECONNRESET)
+		return 0;
+	if (n == -EMSGSIZE)
+		return -EPROTO;
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < sizeof(ret->hdr) || !known(ret->hdr.type, peer) ||
+		(size_t)n != table[ret->hdr.type].size || !bounded(ret) ||
+		n_fds != fd_count(ret)) {
+		/* An empty datagram looks like the end, but for descriptors. */
+		for (unsigned i = 0; i < n_fds; i++)
+			close(ret_fds[i]);
+		return n == 0 && n_fds == 0 ? 0 : -EPROTO;
+	}
+	terminate_strings(ret);
+	*ret_n_fds = n_fds;
+	return 1;
+}
