@@ -1,0 +1,6 @@
+/* The shortest life: ready, then halted for ever. */
+#include "guest.h"
+
+GUEST_64
+	READY
+	STOP

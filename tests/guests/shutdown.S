@@ -1,0 +1,7 @@
+/* ACPI S5: SLP_TYP 5, SLP_EN. */
+#include "guest.h"
+
+GUEST_64
+	READY
+	OUTB(PORT_SLEEP_CONTROL, 0x34)
+	STOP
