@@ -46,10 +46,12 @@ struct vm_shared {
 	 * Console ring. Byte number n of the guest's output is at
 	 * console[n % console_bytes]. console_head counts all bytes ever
 	 * written: stored with release after the byte. A reader copies, then
-	 * reads console_head again (acquire) and drops what was overwritten
-	 * meanwhile (anything below head - console_bytes).
-	 * wake: the daemon stores 1 (release) when it wants one notification on
-	 * the wake eventfd; the VMM exchanges it for 0 and notifies.
+	 * reads console_head again (after an acquire fence) and drops what was
+	 * overwritten meanwhile: anything below head + 1 - console_bytes, as
+	 * the next byte may be on its way.
+	 * wake: the daemon stores 1 (seq_cst) when it wants one notification on
+	 * the wake eventfd, then looks at console_head once more; the VMM
+	 * exchanges it for 0 after it stored console_head, and notifies.
 	 */
 	uint64_t console_head __attribute__((aligned(64)));
 	uint32_t wake;

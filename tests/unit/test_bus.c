@@ -142,7 +142,7 @@ END_TEST
 START_TEST(a_full_table_refuses_one_more)
 {
 	for (unsigned i = 0; i < BUS_MAX_RANGES; i++)
-		ck_assert_int_eq(add(i * 0x10u, 0x10, &low), 0);
+		ck_assert_int_eq(add(i * 0x10ull, 0x10, &low), 0);
 	ck_assert_int_eq(add(0x10000, 0x10, &high), -ENOSPC);
 	ck_assert_uint_eq(bus.n, BUS_MAX_RANGES);
 }
@@ -156,10 +156,10 @@ START_TEST(ranges_added_in_any_order_are_found)
 	for (unsigned i = 0; i < 8; i++)
 		ck_assert_int_eq(add(order[i] * 0x10, 8, &low), 0);
 	for (unsigned i = 0; i < 8; i++) {
-		bus_read(&bus, i * 0x10u + 7, &v, 1);
+		bus_read(&bus, i * 0x10ull + 7, &v, 1);
 		ck_assert_uint_eq(low.reads, i + 1);
 		ck_assert_uint_eq(low.off, 7);
-		bus_read(&bus, i * 0x10u + 8, &v, 1);
+		bus_read(&bus, i * 0x10ull + 8, &v, 1);
 		ck_assert_uint_eq(low.reads, i + 1);
 	}
 }

@@ -1,0 +1,33 @@
+#pragma once
+
+/*
+ * The writing side of the console ring in the page shared with the daemon
+ * (vmm/shared.h). One writer at a time: the serial port calls it under its
+ * mutex.
+ */
+
+#include "base/error.h"
+#include "vmm/shared.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct console {
+	struct vm_shared *shared; /* borrowed */
+	int wake_fd;              /* borrowed */
+	uint32_t mask;            /* ring size - 1 */
+	uint64_t head;            /* ours: the shared one is never read back */
+	bool seen;                /* something was written */
+};
+
+/*
+ * shared_bytes: size of the whole mapping. Fails with EPROTO when the ring it
+ * announces is not a power of two, or larger than the mapping.
+ */
+int console_init(struct console *c, struct vm_shared *shared,
+	size_t shared_bytes, int wake_fd, struct error *err);
+
+/* arg: a struct console; the signature of a serial port's output. The first
+ * byte marks VM_MOMENT_KERNEL_UP, unless something else did. */
+void console_write(void *arg, const uint8_t *buf, size_t n);
