@@ -1,0 +1,110 @@
+"""Guest images: the puppet, Debian's kernels, and disks made for one test."""
+
+import functools
+import hashlib
+import os
+import subprocess
+
+TOOLS = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                     "..", "..", "tools", "guest")
+MIB = 1 << 20
+
+
+def tool(name, *args):
+    """What a script of tools/guest prints: the path of what it made."""
+    return subprocess.run(
+        [os.path.join(TOOLS, name), *args], check=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        encoding="utf-8").stdout.strip()
+
+
+@functools.cache
+def bzimage():
+    return tool("kernel", "--bzimage")
+
+
+@functools.cache
+def vmlinux():
+    return tool("kernel", "--vmlinux")
+
+
+@functools.cache
+def initrd():
+    return tool("initrd")
+
+
+def rootfs(path):
+    """A root disk of the test's own."""
+    return tool("rootfs", "--copy", path)
+
+
+def linux(kernel, root=None, drives=(), args="", vcpus=1, mem_mib=128,
+          read_only=False, **root_more):
+    """A Linux guest's configuration: its shell is for programs."""
+    drives = list(drives)
+    if root:
+        drives.insert(0, drive(root, "root", True, is_read_only=read_only,
+                               **root_more))
+    return {
+        "boot-source": {
+            "kernel_image_path": kernel,
+            "initrd_path": initrd(),
+            "boot_args": "console=ttyS0 quiet mayfly.shell=plain " + args,
+        },
+        "machine-config": {"vcpu_count": vcpus, "mem_size_mib": mem_mib},
+        "drives": drives,
+    }
+
+
+def puppet_kernel():
+    """tests/guests/puppet.S as an ELF kernel; see there for what it does."""
+    return os.path.join(os.environ["MAYFLY_BUILD"],
+                        "tests", "guests", "puppet.elf")
+
+
+def puppet(mem_mib=16, vcpus=1, **sections):
+    """A VM's whole configuration with the puppet in it."""
+    return {
+        "boot-source": {"kernel_image_path": puppet_kernel()},
+        "machine-config": {"vcpu_count": vcpus, "mem_size_mib": mem_mib},
+        **sections,
+    }
+
+
+def drive(path, drive_id="disk", root=False, **more):
+    return {"drive_id": drive_id, "path_on_host": path,
+            "is_root_device": root, **more}
+
+
+def blank(path, size):
+    """A sparse file; returns its path."""
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+def random_file(path, size):
+    """A file with content that repeats nowhere; returns its SHA-256."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as f:
+        left = size
+        while left:
+            piece = os.urandom(min(left, MIB))
+            digest.update(piece)
+            f.write(piece)
+            left -= len(piece)
+    return digest.hexdigest()
+
+
+def sha256(path, offset=0, size=None):
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        f.seek(offset)
+        left = os.path.getsize(path) - offset if size is None else size
+        while left:
+            piece = f.read(min(left, MIB))
+            if not piece:
+                raise AssertionError(f"{path} ends {left} bytes early")
+            digest.update(piece)
+            left -= len(piece)
+    return digest.hexdigest()
