@@ -1,0 +1,101 @@
+#pragma once
+
+/*
+ * One microVM, put together: guest memory, KVM, the devices and where they
+ * answer, the I/O worker, the vCPUs. The only place that knows concrete
+ * devices.
+ *
+ * Its life is made of steps, all on the control thread, in this order:
+ *
+ *   vm_init     what needs no configuration
+ *   vm_create   everything but what a guest made: memory, KVM, devices, all
+ *               threads, each in its seccomp filter
+ *   (the control thread enters its own filter)
+ *   vm_load     tables and kernel into memory
+ *   vm_run      the first instruction
+ *   vm_pause, vm_run, vm_ctrl_alt_del, vm_console_input ...
+ *   vm_stop     no guest code runs, no request is in flight
+ *
+ * There is no destroy: the process ends with its VM.
+ */
+
+#include "base/error.h"
+#include "base/seccomp_image.h"
+#include "block/blk.h"
+#include "virtio/gmem.h"
+#include "virtio/mmio.h"
+#include "virtio/worker.h"
+#include "vmm/acpi_sleep.h"
+#include "vmm/bus.h"
+#include "vmm/console.h"
+#include "vmm/i8042.h"
+#include "vmm/layout.h"
+#include "vmm/msg.h"
+#include "vmm/platform_tables.h"
+#include "vmm/pvpanic.h"
+#include "vmm/ready_port.h"
+#include "vmm/serial.h"
+#include "vmm/shared.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm_events.h"
+
+struct vm;
+
+/* A virtio device in its slot: page LAYOUT_VIRTIO + index strides, pin
+ * LAYOUT_IRQ_VIRTIO + index. */
+struct vm_slot {
+	struct vm *vm;
+	struct virtio_dev *dev;
+	struct virtio_mmio *transport;
+	unsigned index;
+	int irq_fd;
+};
+
+struct vm {
+	uint64_t ready_ns; /* when main() began */
+	int event_fd;      /* the control thread's: look at events */
+	int serial_irq_fd, keyboard_irq_fd;
+	int vm_fd;
+
+	struct vm_shared *shared;
+	const struct seccomp_image *seccomp;
+	struct gmem mem;
+	struct bus pio, mmio;
+
+	struct console console;
+	struct serial serial;
+	struct i8042 keyboard;
+	struct acpi_sleep sleep;
+	struct pvpanic pvpanic;
+	struct ready_port ready_port;
+
+	struct worker *worker; /* NULL: no device needs one */
+	struct vm_slot slots[VM_MAX_DRIVES];
+	unsigned n_slots;
+
+	struct vcpus vcpus;
+	struct vm_events events;
+};
+
+_Static_assert(VM_MAX_DRIVES <= LAYOUT_VIRTIO_MAX, "a pin for each drive");
+
+int vm_init(struct vm *vm, uint64_t ready_ns);
+
+/* fds: as MSG_START carries them; borrowed for the VM's life. */
+int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
+	struct error *err);
+int vm_load(struct vm *vm, const struct msg_start *start, const int *fds,
+	struct error *err);
+
+void vm_run(struct vm *vm);
+int vm_pause(struct vm *vm);
+int vm_ctrl_alt_del(struct vm *vm);
+int vm_console_input(struct vm *vm, const uint8_t *buf, size_t n);
+void vm_stop(struct vm *vm);
+
+/* Installs a thread's filter: on the control thread itself, or by the others
+ * as they start. */
+int vm_enter_filter(const struct vm *vm, enum seccomp_role role);
+
+/* A moment of the start is now, unless it has been. */
+void vm_mark(struct vm *vm, enum vm_moment moment);

@@ -1,0 +1,95 @@
+#include "vmm/vm_events.h"
+
+#include "base/fd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define EVENTS_BURST 20
+#define EVENTS_INTERVAL_S 10
+
+void vm_events_init(struct vm_events *e, int fd)
+{
+	*e = (struct vm_events){
+		.fd = fd, .limit = LOG_LIMIT(EVENTS_BURST, EVENTS_INTERVAL_S)};
+	pthread_mutex_init(&e->lock, NULL);
+}
+
+void vm_events_end(
+	struct vm_events *e, enum vm_exit_reason reason, const char *detail)
+{
+	pthread_mutex_lock(&e->lock);
+	if (e->reason == VM_EXIT_NONE) {
+		e->reason = reason;
+		(void)snprintf(e->detail, sizeof(e->detail), "%s", detail);
+	}
+	pthread_mutex_unlock(&e->lock);
+	fd_notify(e->fd);
+}
+
+void vm_events_needs_reset(struct vm_events *e, unsigned device)
+{
+	pthread_mutex_lock(&e->lock);
+	e->needs_reset |= 1u << device;
+	pthread_mutex_unlock(&e->lock);
+	fd_notify(e->fd);
+}
+
+void vm_events_blk_error(struct vm_events *e, unsigned drive, int code)
+{
+	pthread_mutex_lock(&e->lock);
+	e->blk_error[drive] = code;
+	pthread_mutex_unlock(&e->lock);
+	fd_notify(e->fd);
+}
+
+bool vm_events_ended(struct vm_events *e, struct msg_exiting *ret)
+{
+	bool ended;
+
+	pthread_mutex_lock(&e->lock);
+	ended = e->reason != VM_EXIT_NONE;
+	if (ended) {
+		ret->reason = e->reason;
+		memcpy(ret->detail, e->detail, sizeof(ret->detail));
+	}
+	pthread_mutex_unlock(&e->lock);
+	return ended;
+}
+
+/* With the lock held. */
+static bool take(struct vm_events *e, struct msg_event *ret)
+{
+	if (e->needs_reset) {
+		unsigned device = (unsigned)__builtin_ctz(e->needs_reset);
+
+		e->needs_reset &= ~(1u << device);
+		ret->kind = MSG_EVENT_NEEDS_RESET;
+		ret->index = device;
+		ret->value = 0;
+		return true;
+	}
+	for (unsigned i = 0; i < VM_MAX_DRIVES; i++) {
+		if (e->blk_error[i] == 0)
+			continue;
+		ret->kind = MSG_EVENT_BLK_ERROR;
+		ret->index = i;
+		ret->value = e->blk_error[i];
+		e->blk_error[i] = 0;
+		return true;
+	}
+	return false;
+}
+
+bool vm_events_next(struct vm_events *e, uint64_t now_ns, struct msg_event *ret)
+{
+	uint32_t suppressed;
+	bool got;
+
+	pthread_mutex_lock(&e->lock);
+	do
+		got = take(e, ret);
+	while (got && !log_limit_ok(&e->limit, now_ns, &suppressed));
+	pthread_mutex_unlock(&e->lock);
+	return got;
+}
