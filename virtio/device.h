@@ -30,18 +30,23 @@ struct virtio_dev_ops {
 
 /* How a device reaches its driver; filled in by the transport. */
 struct virtio_transport_ops {
-	/* A used buffer, or -EPROTO from virtq_pop: any thread. */
+	/* A used buffer. Any thread, like the others. */
 	void (*interrupt)(struct virtio_dev *d, struct virtq *q);
-	void (*config_changed)(struct virtio_dev *d);
-	void (*broken)(struct virtio_dev *d); /* sets DEVICE_NEEDS_RESET */
+	/* Changes d->config and tells the driver (only so is its generation
+	 * right). */
+	void (*config_update)(
+		struct virtio_dev *d, size_t off, const void *data, size_t len);
+	/* -EPROTO from virtq_pop: sets DEVICE_NEEDS_RESET. */
+	void (*broken)(struct virtio_dev *d);
 };
 
 struct virtio_dev {
 	const struct virtio_dev_ops *ops;
 	const struct virtio_transport_ops *transport;
-	uint64_t features; /* offered; VIRTIO_F_VERSION_1 among them */
-	uint64_t acked;    /* valid from start() to stop() */
-	const void *config;
+	void *transport_data; /* the transport's own */
+	uint64_t features;    /* offered; VIRTIO_F_VERSION_1 among them */
+	uint64_t acked;       /* valid from start() to stop() */
+	void *config;         /* from virtio_mmio_create() on the transport's */
 	size_t config_len;
 	struct virtq *vqs;
 	unsigned n_vqs;

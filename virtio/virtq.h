@@ -10,20 +10,13 @@
  */
 
 #include "virtio/gmem.h"
+#include "virtio/iovs.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #define VIRTQ_MAX 256 /* largest ring, and most descriptors in a chain */
-
-/* A view of scattered memory: n pieces, len bytes in all. */
-struct iovs {
-	const struct iovec *v;
-	unsigned n;
-	size_t len;
-};
 
 /* One descriptor chain, as a private copy: never read again from the guest. */
 struct virtq_chain {
@@ -48,7 +41,7 @@ struct virtq {
 
 	uint16_t avail_next; /* next entry of the available ring to take */
 	uint16_t used_next;  /* next entry of the used ring to fill */
-	uint16_t signalled;  /* used_next at the last interrupt (EVENT_IDX) */
+	uint16_t signalled;  /* used_next at the last interrupt decision */
 	uint16_t pending;    /* popped and not yet pushed */
 	bool broken;
 };
@@ -64,21 +57,11 @@ int virtq_pop(struct virtq *q, struct virtq_chain *ret);
 /* Gives a chain back, with the bytes written to it. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written_bytes);
 
-/* Whether the driver wants to be interrupted for what was pushed since this
- * last said true. Call after a batch of pushes. */
+/* Whether the driver wants to be interrupted for what was pushed since this was
+ * last called. Call after a batch of pushes, and obey. */
 bool virtq_should_interrupt(struct virtq *q);
 
 /* Kicks off while polling the ring; virtq_enable_kicks() returns whether more
  * came meanwhile (then pop again). */
 void virtq_disable_kicks(struct virtq *q);
 bool virtq_enable_kicks(struct virtq *q);
-
-/* Copies n bytes at off out of or into a view: 0, or -EFAULT when it is
- * shorter. The only CPU access to payload. */
-int iovs_read(const struct iovs *s, size_t off, void *dst, size_t n);
-int iovs_write(const struct iovs *s, size_t off, const void *src, size_t n);
-
-/* The pieces of [off, off + len) in ret: their number, or -EFAULT (shorter),
- * -E2BIG (more than cap). */
-int iovs_slice(const struct iovs *s, size_t off, size_t len, struct iovec *ret,
-	unsigned cap);

@@ -20,15 +20,35 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#define WORKER_MAX_FILES 64 /* registered; an eventfd of its own among them */
+
 struct worker;
 
+enum worker_op_state {
+	WORKER_OP_IDLE,
+	WORKER_OP_WAITING,
+	WORKER_OP_SUBMITTED,
+	WORKER_OP_TIMER,
+	WORKER_OP_READY
+};
+
 /*
- * One request in flight; embedded in its owner's request, which stays where it
- * is until done() is called, exactly once per submission (for a watch: once
- * per event, until worker_stop()). res: as the system call's, or -errno.
+ * One request; embedded in its owner's, which stays where it is until done()
+ * is called, exactly once per submission (for a watch: once per event, until
+ * worker_stop()). An op is free for the next submission when done() is called.
+ * res: as the system call's, or -errno.
  */
 struct worker_op {
 	void (*done)(struct worker_op *op, int32_t res); /* [W] */
+
+	/* The worker's own; zero at first. */
+	enum worker_op_state state;
+	uint8_t opcode;
+	uint32_t file, n_iov;
+	const struct iovec *iov;
+	uint64_t off_bytes, deadline_ns;
+	int32_t res;
+	struct worker_op *next;
 };
 
 /*
@@ -46,7 +66,8 @@ struct worker_config {
 int worker_create(struct worker **ret, const struct worker_config *config,
 	struct error *err);
 
-/* Before start: makes fd (borrowed until destroy) usable by its index. */
+/* Before start: makes fd (borrowed until destroy) usable by its index. 0 or
+ * -ENOSPC. */
 int worker_add_file(struct worker *w, int fd, unsigned *ret_index);
 
 /* Before start: op->done(op, ...) on each signal of this eventfd. Coalesced
@@ -56,20 +77,27 @@ int worker_watch(struct worker *w, struct worker_op *op, unsigned file);
 int worker_start(struct worker *w, struct error *err);
 
 /* [W] File I/O at a byte offset. Queued until the callback returns, then all
- * that was queued goes to the kernel in one io_uring_enter. iov stays valid
- * until done(). -EAGAIN: no room, retry from the next callback. */
-int worker_readv(struct worker *w, struct worker_op *op, unsigned file,
+ * that was queued goes to the kernel in one io_uring_enter; what the ring has
+ * no room for waits, in order. iov stays valid until done(). */
+void worker_readv(struct worker *w, struct worker_op *op, unsigned file,
 	const struct iovec *iov, unsigned n, uint64_t off_bytes);
-int worker_writev(struct worker *w, struct worker_op *op, unsigned file,
+void worker_writev(struct worker *w, struct worker_op *op, unsigned file,
 	const struct iovec *iov, unsigned n, uint64_t off_bytes);
-int worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file);
+void worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file);
 
-/* [W] done(op, -ETIME) at the given CLOCK_MONOTONIC time, ns. Not a system
- * call: the loop waits no longer than its next deadline. */
-int worker_timer(struct worker *w, struct worker_op *op, uint64_t deadline_ns);
+/* [W] done(op, -ETIME) at the given CLOCK_MONOTONIC time, ns; -ECANCELED when
+ * the worker stops. Not a system call: the loop waits no longer than its next
+ * deadline. */
+void worker_timer(struct worker *w, struct worker_op *op, uint64_t deadline_ns);
 
-/* [W] Asks for op->done(op, -ECANCELED), or its result if that is sooner. */
-int worker_cancel(struct worker *w, struct worker_op *op);
+/* [W] done(op, 0) after the events at hand, before the loop sleeps: to settle
+ * once for a whole batch. Deferred again from there, it comes after the next
+ * batch, so that nobody else has to wait. */
+void worker_defer(struct worker *w, struct worker_op *op);
+
+/* [W] Asks for op->done(op, -ECANCELED), or its result if that is sooner. Does
+ * nothing to an op which is not queued. */
+void worker_cancel(struct worker *w, struct worker_op *op);
 
 /*
  * Runs fn(arg) on the worker's thread and returns when it has returned: how a
