@@ -14,12 +14,15 @@
 #include <stdint.h>
 
 struct blk_config {
-	int fd;                /* borrowed until destroy */
-	uint64_t size_bytes;   /* a multiple of 512 */
-	uint32_t direct_align; /* fd has O_DIRECT: its alignment; 0: buffered */
-	bool read_only;        /* VIRTIO_BLK_F_RO */
-	bool writeback;        /* VIRTIO_BLK_F_FLUSH; else flushes are no-ops */
-	char serial[20];       /* NUL-padded */
+	int fd;              /* borrowed until destroy */
+	uint64_t size_bytes; /* a multiple of 512 */
+	/* fd has O_DIRECT and wants memory and file offsets to be multiples of
+	 * this, a power of two up to 512; 0: buffered. (A disk of larger blocks
+	 * is opened buffered: guests may write single sectors.) */
+	uint32_t direct_align;
+	bool read_only;  /* VIRTIO_BLK_F_RO */
+	bool writeback;  /* VIRTIO_BLK_F_FLUSH; else flushes are no-ops */
+	char serial[20]; /* NUL-padded */
 	struct blk_stats *stats; /* borrowed; never NULL */
 	/* An I/O error the guest was told of; rate-limited to once a storm. */
 	void (*on_error)(void *arg, int err);

@@ -1,0 +1,32 @@
+#pragma once
+
+/*
+ * What one descriptor chain asks of a disk. Device code sees two byte streams
+ * and no descriptors (virtio 1.2 §2.7.4): the header is the first 16 bytes the
+ * device may read, the status the last byte it may write.
+ */
+
+#include "virtio/virtq.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct blk_cmd {
+	uint32_t type;      /* VIRTIO_BLK_T_* */
+	uint64_t off_bytes; /* of IN and OUT */
+	struct iovec *data; /* in the chain's own array */
+	unsigned n_data;
+	size_t len;             /* of the data */
+	struct iovec status;    /* where the status byte goes */
+	uint32_t written_bytes; /* to report when all went well, else: */
+	uint32_t failed_bytes;
+};
+
+/*
+ * Consumes the chain (its array is cut to the data). Returns VIRTIO_BLK_S_OK:
+ * to be carried out; another VIRTIO_BLK_S_*: to be answered at once; or
+ * -EPROTO: not even a status can be given. A type which is neither IN, OUT,
+ * FLUSH nor GET_ID is VIRTIO_BLK_S_UNSUPP.
+ */
+int blk_parse(struct virtq_chain *c, uint64_t capacity_sectors, bool read_only,
+	struct blk_cmd *ret);
