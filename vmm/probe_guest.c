@@ -36,7 +36,7 @@ static const uint8_t loop_code[] = {
 };
 #define LOOP_INSNS 2
 #define LOOP_US 12000
-#define LOOP_MIN_NS 2000000
+#define LOOP_MIN_NS 200000
 #define LOOP_TRIES 5
 #define LOOP_FAST_MIPS 100 /* no need to look again */
 
