@@ -18,7 +18,7 @@ const struct seccomp_image *seccomp_image_map(int fd)
 		errno = EINVAL;
 		return NULL;
 	}
-	p = mmap(NULL, sizeof(struct seccomp_image), PROT_READ, MAP_SHARED, fd,
+	p = mmap(NULL, sizeof(struct seccomp_image), PROT_READ, MAP_PRIVATE, fd,
 		0);
 	return p == MAP_FAILED ? NULL : p;
 }

@@ -1,0 +1,362 @@
+#include "jailer/cgroup.h"
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* A mount of one hierarchy, as mountinfo tells it. */
+struct mount_point {
+	bool v2, memory, pids;
+	char path[192];
+};
+
+static bool has_word(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = list; (p = strstr(p, word)) != NULL; p += n) {
+		bool starts = p == list || p[-1] == ',' || p[-1] == ' ';
+
+		if (starts && (p[n] == '\0' || strchr(", \n", p[n])))
+			return true;
+	}
+	return false;
+}
+
+/* Reads a small control file. Returns "" for one that cannot be read. */
+static void read_at(int dir, const char *name, char *buf, size_t size)
+{
+	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, buf, size - 1);
+
+	buf[n > 0 ? n : 0] = '\0';
+}
+
+static int write_at(int dir, const char *name, const char *value)
+{
+	_cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, value, strlen(value));
+	return n < 0 ? -errno : 0;
+}
+
+static int write_number_at(int dir, const char *name, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	return write_at(dir, name, text);
+}
+
+/*
+ * "36 25 0:30 / /sys/fs/cgroup/memory rw,... shared:1 - cgroup cgroup
+ * rw,memory" Optional fields end at " - "; type, source and superblock options
+ * follow. A blank in a path is escaped there, so it ends at a blank.
+ */
+static bool parse_mount(const char *line, struct mount_point *ret)
+{
+	const char *tail = strstr(line, " - ");
+	char type[16], controllers[256];
+	char options[256];
+	int dir;
+
+	if (!tail || sscanf(line, "%*s %*s %*s %*s %191s", ret->path) != 1 ||
+		sscanf(tail, " - %15s %*s %255s", type, options) != 2)
+		return false;
+	if (strcmp(type, "cgroup") == 0) {
+		ret->v2 = false;
+		ret->memory = has_word(options, "memory");
+		ret->pids = has_word(options, "pids");
+		return ret->memory || ret->pids;
+	}
+	if (strcmp(type, "cgroup2") != 0)
+		return false;
+	dir = open(ret->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return false;
+	read_at(dir, "cgroup.controllers", controllers, sizeof(controllers));
+	close(dir);
+	ret->v2 = true;
+	ret->memory = has_word(controllers, "memory");
+	ret->pids = has_word(controllers, "pids");
+	return ret->memory || ret->pids;
+}
+
+static unsigned find_mounts(const char *mountinfo_path, struct mount_point *ret)
+{
+	_cleanup_fclose_ FILE *f = fopen(mountinfo_path, "re");
+	_cleanup_free_ char *line = NULL;
+	struct mount_point m;
+	size_t cap = 0;
+	unsigned n = 0;
+
+	while (f && getline(&line, &cap, f) > 0) {
+		bool known = false;
+
+		if (!parse_mount(line, &m))
+			continue;
+		if (m.v2) {
+			ret[0] = m;
+			return 1;
+		}
+		/* The same hierarchy may be mounted twice. */
+		for (unsigned i = 0; i < n; i++)
+			known |= (ret[i].memory && m.memory) ||
+				 (ret[i].pids && m.pids);
+		if (!known && n < CGROUP_V1_MAX)
+			ret[n++] = m;
+	}
+	return n;
+}
+
+/* v2: lets the group above the parent, then the parent, hand on what limits
+ * they can. A group that itself holds processes refuses. */
+static void enable_controllers(struct cgroup_tree *t)
+{
+	_cleanup_close_ int above = openat(
+		t->parent_fd[0], "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char enabled[256];
+
+	for (unsigned i = 0; i < 2; i++) {
+		const char *change = i ? "+pids" : "+memory";
+
+		write_at(above, "cgroup.subtree_control", change);
+		write_at(t->parent_fd[0], "cgroup.subtree_control", change);
+	}
+	read_at(t->parent_fd[0], "cgroup.subtree_control", enabled,
+		sizeof(enabled));
+	t->has_memory[0] = has_word(enabled, "memory");
+	t->has_pids[0] = has_word(enabled, "pids");
+}
+
+static int open_parent(struct cgroup_tree *t, unsigned i, struct error *err)
+{
+	close_fd(&t->parent_fd[i]);
+	if (mkdir(t->parent[i], 0755) < 0 && errno != EEXIST)
+		return error_errno(err, errno, "making %s", t->parent[i]);
+	t->parent_fd[i] =
+		open(t->parent[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->parent_fd[i] < 0)
+		return error_errno(err, errno, "opening %s", t->parent[i]);
+	if (t->version == JAIL_CGROUP_V2)
+		enable_controllers(t);
+	return 0;
+}
+
+static int add_hierarchy(struct cgroup_tree *t, const struct mount_point *m,
+	const char *name, struct error *err)
+{
+	unsigned i = t->n;
+	int n = snprintf(
+		t->parent[i], sizeof(t->parent[i]), "%s/%s", m->path, name);
+
+	if (n < 0 || (size_t)n >= sizeof(t->parent[i]))
+		return error_set(err, ENAMETOOLONG,
+			"the path of cgroup %s is too long", name);
+	t->n++;
+	t->version = m->v2 ? JAIL_CGROUP_V2 : JAIL_CGROUP_V1;
+	t->has_memory[i] = m->memory;
+	t->has_pids[i] = m->pids;
+	return open_parent(t, i, err);
+}
+
+void cgroup_tree_open(struct cgroup_tree *ret, const char *mountinfo_path,
+	const char *name, struct error *why)
+{
+	struct mount_point mounts[CGROUP_V1_MAX];
+	unsigned n = find_mounts(mountinfo_path, mounts);
+
+	*ret = (struct cgroup_tree){
+		.version = JAIL_CGROUP_NONE, .parent_fd = {-1, -1}};
+	if (n == 0)
+		error_set(why, ENOENT,
+			"no mounted cgroup hierarchy has the memory or the "
+			"pids controller");
+	for (unsigned i = 0; i < n; i++) {
+		if (add_hierarchy(ret, &mounts[i], name, why) < 0) {
+			cgroup_tree_close(ret);
+			return;
+		}
+		ret->memory |= ret->has_memory[i];
+		ret->pids |= ret->has_pids[i];
+	}
+}
+
+void cgroup_tree_close(struct cgroup_tree *t)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		close_fd(&t->parent_fd[i]);
+		rmdir(t->parent[i]); /* other daemons' VMs may be in it */
+	}
+	t->n = 0;
+	t->version = JAIL_CGROUP_NONE;
+}
+
+static int make_dir_once(
+	const struct cgroup_tree *t, unsigned i, const char *name)
+{
+	if (mkdirat(t->parent_fd[i], name, 0755) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (unlinkat(t->parent_fd[i], name, AT_REMOVEDIR) < 0 ||
+		mkdirat(t->parent_fd[i], name, 0755) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Another daemon, when it left, may have removed the parent: then it is made
+ * again. */
+static int make_dir(
+	struct cgroup_tree *t, unsigned i, const char *name, struct error *err)
+{
+	int r = make_dir_once(t, i, name);
+
+	if (r == -ENOENT || r == -ENODEV) {
+		r = open_parent(t, i, err);
+		if (r < 0)
+			return r;
+		r = make_dir_once(t, i, name);
+	}
+	if (r < 0)
+		return error_errno(
+			err, -r, "making cgroup %s/%s", t->parent[i], name);
+	return 0;
+}
+
+static int set_limits(const struct cgroup_tree *t, unsigned i, int dir,
+	const struct cgroup_limits *l)
+{
+	bool v2 = t->version == JAIL_CGROUP_V2;
+	int r = 0;
+
+	if (t->has_memory[i])
+		r = write_number_at(dir,
+			v2 ? "memory.max" : "memory.limit_in_bytes",
+			l->memory_bytes);
+	if (r == 0 && t->has_pids[i])
+		r = write_number_at(dir, "pids.max", l->tasks);
+	return r;
+}
+
+static void kill_members(
+	const struct cgroup_tree *t, unsigned i, const char *name)
+{
+	_cleanup_close_ int dir = openat(
+		t->parent_fd[i], name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char members[4096];
+
+	if (dir < 0 || write_at(dir, "cgroup.kill", "1") == 0)
+		return;
+	read_at(dir, "cgroup.procs", members, sizeof(members));
+	for (char *p = members, *end;; p = end) {
+		long pid = strtol(p, &end, 10);
+
+		if (end == p)
+			return;
+		if (pid > 1)
+			kill((pid_t)pid, SIGKILL);
+	}
+}
+
+/* Once its only process has been reaped a group is empty, and goes at once.
+ * Somebody may have moved another into it: that one is killed and given 20 ms
+ * to be gone. */
+static int remove_one(const struct cgroup_tree *t, unsigned i, const char *name)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	for (unsigned tries = 0; tries < 20; tries++) {
+		if (unlinkat(t->parent_fd[i], name, AT_REMOVEDIR) == 0 ||
+			errno == ENOENT)
+			return 0;
+		if (errno != EBUSY)
+			return -errno;
+		kill_members(t, i, name);
+		nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
+}
+
+/* Opens what a process needs to enter the group, which is there and limited
+ * after this. */
+static int prepare(const struct cgroup_tree *t, unsigned i, const char *name,
+	const struct cgroup_limits *limits, struct cgroup_entry *e,
+	struct error *err)
+{
+	_cleanup_close_ int dir = openat(
+		t->parent_fd[i], name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = dir < 0 ? -errno : set_limits(t, i, dir, limits);
+
+	if (r < 0)
+		return error_errno(
+			err, -r, "limiting cgroup %s/%s", t->parent[i], name);
+	if (t->version == JAIL_CGROUP_V2) {
+		e->into_fd = take_fd(&dir);
+		return 0;
+	}
+	r = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	if (r < 0)
+		return error_errno(err, errno,
+			"opening cgroup.procs of cgroup %s/%s", t->parent[i],
+			name);
+	e->procs_fd[e->n_procs++] = r;
+	return 0;
+}
+
+int cgroup_make(struct cgroup_tree *t, const char *name,
+	const struct cgroup_limits *limits, struct cgroup_entry *ret,
+	struct error *err)
+{
+	struct cgroup_entry e = {.into_fd = -1};
+
+	for (unsigned i = 0; i < t->n; i++) {
+		unsigned made = i;
+		int r = make_dir(t, i, name, err);
+
+		if (r == 0) {
+			made++;
+			r = prepare(t, i, name, limits, &e, err);
+		}
+		if (r < 0) {
+			cgroup_entry_close(&e);
+			while (made > 0)
+				remove_one(t, --made, name);
+			return r;
+		}
+	}
+	*ret = e;
+	return 0;
+}
+
+void cgroup_entry_close(struct cgroup_entry *e)
+{
+	close_fd(&e->into_fd);
+	for (unsigned i = 0; i < e->n_procs; i++)
+		close_fd(&e->procs_fd[i]);
+	e->n_procs = 0;
+}
+
+int cgroup_remove(const struct cgroup_tree *t, const char *name)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		int r = remove_one(t, i, name);
+
+		if (r < 0)
+			result = r;
+	}
+	return result;
+}

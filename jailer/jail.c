@@ -1,0 +1,312 @@
+#include "jailer/jail.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "jailer/cgroup.h"
+#include "jailer/empty_ns.h"
+#include "jailer/ids.h"
+#include "jailer/seccomp_programs.h"
+#include "jailer/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+/* Common to all daemons of a host; see ids.h. */
+#define IDS_LOCK_PATH "/run/mayfly-ids.lock"
+
+#define STACK_BYTES (64u << 10)
+#define GUARD_BYTES 4096u
+
+/* Beside its own threads: io_uring's kernel workers and KVM's, which count as
+ * the process's own. */
+#define KERNEL_TASKS 64u
+
+#define MAX_FDS 512u
+
+struct jail {
+	struct empty_ns ns;
+	struct cgroup_tree cgroups;
+	struct ids *ids;
+	int seccomp_fd;
+	int exe_fd;
+	/* A reserved number: during a spawn it is the child's end of the
+	 * control socket, else a copy of exe_fd. Both are made at start, so
+	 * they are low and nothing above them needs to be copied. */
+	int slot_fd;
+	bool reset_oom_score;
+	void *stack; /* with a guard page at its low end */
+};
+
+static int open_exe(struct jail *j, const char *path, struct error *err)
+{
+	struct stat st;
+
+	j->exe_fd = open(path, O_PATH | O_CLOEXEC);
+	if (j->exe_fd < 0 || fstat(j->exe_fd, &st) < 0)
+		return error_errno(err, errno, "opening %s", path);
+	if (!S_ISREG(st.st_mode) || !(st.st_mode & S_IXOTH))
+		return error_set(err, EACCES,
+			"%s must be a file that everybody may execute: it runs "
+			"under user ids of its own",
+			path);
+	j->slot_fd = fcntl(j->exe_fd, F_DUPFD_CLOEXEC, 0);
+	if (j->slot_fd < 0)
+		return error_errno(err, errno, "duplicating a descriptor");
+	return 0;
+}
+
+static int make_stack(struct jail *j, struct error *err)
+{
+	void *p = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+	if (p == MAP_FAILED)
+		return error_errno(err, errno, "mapping a stack");
+	j->stack = p;
+	if (mprotect(p, GUARD_BYTES, PROT_NONE) < 0)
+		return error_errno(err, errno, "guarding a stack");
+	return 0;
+}
+
+/*
+ * What the daemon executes must have no capabilities. Its own stay, the
+ * bounding set only limits exec; and each VM, which inherits an empty one, is
+ * spared some forty system calls.
+ */
+static int empty_bounding_set(struct error *err)
+{
+	for (unsigned long cap = 0;; cap++) {
+		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) < 0)
+			return 0; /* beyond the last */
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+			return error_errno(err, errno,
+				"emptying the capability bounding set");
+	}
+}
+
+static bool oom_score_is_lowered(void)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/self/oom_score_adj", "re");
+	char score[16];
+
+	return f && fgets(score, sizeof(score), f) && score[0] == '-';
+}
+
+static int open_cgroups(struct jail *j, const char *name, struct error *err)
+{
+	struct error why;
+
+	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/'))
+		return error_set(
+			err, EINVAL, "\"%s\" is not a name for a cgroup", name);
+	cgroup_tree_open(&j->cgroups, "/proc/self/mountinfo", name, &why);
+	if (j->cgroups.version == JAIL_CGROUP_NONE) {
+		char quoted[ERROR_MSG_MAX];
+
+		log_warn("cgroups_unusable", "effect=%s reason=%s",
+			"vms_unlimited",
+			log_quote(quoted, sizeof(quoted), why.msg));
+	} else if (!j->cgroups.memory || !j->cgroups.pids) {
+		log_warn("cgroup_controller_missing", "memory=%d pids=%d",
+			j->cgroups.memory, j->cgroups.pids);
+	}
+	return 0;
+}
+
+static int set_up(
+	struct jail *j, const struct jail_config *config, struct error *err)
+{
+	int r;
+
+	if (geteuid() != 0)
+		return error_set(err, EPERM,
+			"jails are made by root: run mayflyd as root");
+	r = open_exe(j, config->exe_path, err);
+	if (r < 0)
+		return r;
+	r = ids_create(&j->ids, IDS_LOCK_PATH, config->uid_first,
+		config->uid_count, err);
+	if (r < 0)
+		return r;
+	r = make_stack(j, err);
+	if (r < 0)
+		return r;
+	j->seccomp_fd = seccomp_image_make(err);
+	if (j->seccomp_fd < 0)
+		return error_wrap(err, "compiling the seccomp programs");
+	r = empty_ns_make(&j->ns, err);
+	if (r < 0)
+		return error_wrap(err, "making the empty root and network");
+	r = empty_bounding_set(err);
+	if (r < 0)
+		return r;
+	j->reset_oom_score = oom_score_is_lowered();
+	return open_cgroups(j, config->cgroup_name, err);
+}
+
+int jail_create(
+	struct jail **ret, const struct jail_config *config, struct error *err)
+{
+	struct jail *j = calloc(1, sizeof(*j));
+	int r;
+
+	if (!j)
+		return error_errno(err, ENOMEM, "allocating the jail");
+	j->ns = (struct empty_ns){-1, -1};
+	j->seccomp_fd = j->exe_fd = j->slot_fd = -1;
+	r = set_up(j, config, err);
+	if (r < 0) {
+		jail_destroy(j);
+		return r;
+	}
+	*ret = j;
+	return 0;
+}
+
+void jail_destroy(struct jail *j)
+{
+	if (!j)
+		return;
+	cgroup_tree_close(&j->cgroups);
+	ids_destroy(j->ids);
+	close_fd(&j->ns.mnt_fd);
+	close_fd(&j->ns.net_fd);
+	close_fd(&j->seccomp_fd);
+	close_fd(&j->exe_fd);
+	close_fd(&j->slot_fd);
+	if (j->stack)
+		munmap(j->stack, STACK_BYTES);
+	free(j);
+}
+
+enum jail_cgroup jail_cgroup_version(const struct jail *j)
+{
+	return j->cgroups.version;
+}
+
+int jail_seccomp_fd(const struct jail *j)
+{
+	return j->seccomp_fd;
+}
+
+/* Gives back what a process had, whether it has been all taken or not. */
+static void give_back(struct jail *j, struct jail_process *p)
+{
+	close_fd(&p->sock);
+	close_fd(&p->pidfd);
+	if (p->name[0] != '\0') {
+		int r = cgroup_remove(&j->cgroups, p->name);
+
+		if (r < 0)
+			log_warn("cgroup_left_behind", "cgroup=%s error=%d",
+				p->name, -r);
+		p->name[0] = '\0';
+	}
+	if (p->uid != 0)
+		ids_give(j->ids, p->uid);
+	p->uid = 0;
+	p->pid = 0;
+}
+
+/* The child's end goes to the reserved slot. */
+static int make_sockets(
+	struct jail *j, struct jail_process *p, struct error *err)
+{
+	_cleanup_close_ int theirs = -1;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_errno(err, errno, "making a control socket");
+	p->sock = pair[0];
+	theirs = pair[1];
+	if (fcntl(p->sock, F_SETFL, O_NONBLOCK) < 0)
+		return error_errno(err, errno, "setting up a control socket");
+	if (dup3(theirs, j->slot_fd, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "placing a control socket");
+	return 0;
+}
+
+/*
+ * Beside the guest's memory: page tables, for us and in KVM (3% where KVM
+ * shadows them), what KVM keeps per page, the console ring, stacks, and some
+ * page cache so that disk I/O is not squeezed.
+ */
+static uint64_t memory_limit(uint64_t guest_bytes)
+{
+	return guest_bytes + guest_bytes / 32 + (64u << 20);
+}
+
+static int start(struct jail *j, const struct cgroup_limits *limits,
+	struct jail_process *p, struct error *err)
+{
+	struct spawn s = {.exe_fd = j->exe_fd,
+		.sock = j->slot_fd,
+		.keep_fd = j->slot_fd > j->exe_fd ? j->slot_fd : j->exe_fd,
+		.ns = j->ns,
+		.uid = p->uid,
+		.n_tasks = limits->tasks,
+		.n_fds = MAX_FDS,
+		.reset_oom_score = j->reset_oom_score,
+		.stack = j->stack,
+		.stack_bytes = STACK_BYTES};
+	int r = make_sockets(j, p, err);
+
+	if (r < 0)
+		return r;
+	r = cgroup_make(&j->cgroups, p->name, limits, &s.cgroup, err);
+	if (r < 0) {
+		p->name[0] = '\0'; /* not ours to remove */
+	} else {
+		r = spawn_process(&s, &p->pid, &p->pidfd, err);
+		cgroup_entry_close(&s.cgroup);
+	}
+	dup3(j->exe_fd, j->slot_fd, O_CLOEXEC); /* the child's end is its own */
+	return r;
+}
+
+int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
+	unsigned n_threads, struct jail_process *ret, struct error *err)
+{
+	struct jail_process p = {.pidfd = -1, .sock = -1};
+	struct cgroup_limits limits = {.memory_bytes = memory_limit(mem_bytes),
+		.tasks = n_threads + KERNEL_TASKS};
+	int n, r;
+
+	r = ids_take(j->ids, &p.uid, err);
+	if (r < 0)
+		return r;
+	n = snprintf(p.name, sizeof(p.name), "%s-%u", name, p.uid);
+	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') ||
+		(size_t)n >= sizeof(p.name)) {
+		p.name[0] = '\0';
+		r = error_set(err, EINVAL, "not a name for a VM's cgroup");
+	} else {
+		r = start(j, &limits, &p, err);
+	}
+	if (r < 0) {
+		give_back(j, &p);
+		return error_wrap(err, "starting a VM process");
+	}
+	*ret = p;
+	return 0;
+}
+
+int jail_reap(struct jail *j, struct jail_process *p)
+{
+	int status = 0;
+
+	kill(p->pid, SIGKILL); /* nothing to a process that is dead already */
+	while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	give_back(j, p);
+	return status;
+}
