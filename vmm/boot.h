@@ -8,7 +8,8 @@
  * "boot-source.boot_args" or "machine-config.mem_size_mib".
  *
  * Runs once, on the control thread, after its seccomp filter is in place:
- * pread on the given descriptors is the only system call it makes.
+ * pread64 and lseek (to the end, for a size) on the given descriptors are the
+ * only system calls it makes.
  */
 
 #include "base/error.h"
@@ -21,6 +22,11 @@ enum boot_protocol {
 	BOOT_LINUX64, /* 64-bit entry: RSI = info_gpa (boot_params) */
 	BOOT_PVH,     /* 32-bit protected mode: EBX = info_gpa (start info) */
 };
+
+/* The GDT which BOOT_LINUX64 leaves at LAYOUT_GDT, and its selectors. */
+#define BOOT_GDT_BYTES 32u
+#define BOOT_GDT_CS 0x10u
+#define BOOT_GDT_DS 0x18u
 
 struct boot_entry {
 	enum boot_protocol protocol;
@@ -37,8 +43,11 @@ struct boot_images {
 
 /*
  * Tells bzImage and ELF apart by magic, loads kernel and initrd, writes the
- * zero page (64-bit entry, with identity page tables and GDT at their layout
- * addresses) or the PVH start info.
+ * zero page (64-bit entry, with identity page tables of the first GiB and GDT
+ * at their layout addresses) or the PVH start info.
+ *
+ * mem: as gmem_create() made it, all zero; what is to be zero (a kernel's bss)
+ * is not written.
  */
 int boot_load(const struct gmem *mem, const struct boot_images *images,
 	struct boot_entry *ret, struct error *err);

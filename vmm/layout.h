@@ -13,6 +13,7 @@
 #define LAYOUT_PML4 0x9000ull /* 3 pages: PML4, PDPT, PD */
 #define LAYOUT_CMDLINE 0x20000ull
 #define LAYOUT_EBDA 0x9fc00ull /* MP table; low RAM ends here */
+#define LAYOUT_EBDA_END 0xa0000ull
 #define LAYOUT_ACPI 0xe0000ull /* RSDP first, then the tables */
 #define LAYOUT_ACPI_END 0x100000ull
 #define LAYOUT_HIGH_RAM 0x100000ull /* kernels go here */
