@@ -11,12 +11,6 @@
 #define EFER_LMA (1ull << 10)
 #define RFLAGS_FIXED (1ull << 1)
 
-/* Selectors of the table boot_load() wrote; Linux asks for these two. */
-#define SELECTOR_CODE 0x10
-#define SELECTOR_DATA 0x18
-#define SELECTOR_TSS 0x20
-#define GDT_LIMIT (5 * 8 - 1)
-
 /* Segment types: accessed; executable and readable, or writable; busy TSS. */
 #define TYPE_CODE 0xb
 #define TYPE_DATA 0x3
@@ -32,10 +26,11 @@ static struct kvm_segment flat(uint16_t selector, uint8_t type)
 		.g = 1};
 }
 
-/* What both protocols share: flat segments and a TSS, since VMX wants one. */
+/* What both protocols share: flat segments, and the TSS VMX wants (which lies
+ * in no table: nobody loads it again). */
 static void set_segments(struct kvm_sregs *s)
 {
-	struct kvm_segment data = flat(SELECTOR_DATA, TYPE_DATA);
+	struct kvm_segment data = flat(BOOT_GDT_DS, TYPE_DATA);
 
 	data.db = 1;
 	s->ds = data;
@@ -43,16 +38,14 @@ static void set_segments(struct kvm_sregs *s)
 	s->fs = data;
 	s->gs = data;
 	s->ss = data;
-	s->cs = flat(SELECTOR_CODE, TYPE_CODE);
-	s->tr = (struct kvm_segment){.selector = SELECTOR_TSS,
-		.limit = 0x67,
-		.type = TYPE_TSS_BUSY,
-		.present = 1};
+	s->cs = flat(BOOT_GDT_CS, TYPE_CODE);
+	s->tr = (struct kvm_segment){
+		.limit = 0x67, .type = TYPE_TSS_BUSY, .present = 1};
 	s->ldt = (struct kvm_segment){.unusable = 1};
 	s->idt.base = 0;
 	s->idt.limit = 0;
 	s->gdt.base = LAYOUT_GDT;
-	s->gdt.limit = GDT_LIMIT;
+	s->gdt.limit = BOOT_GDT_BYTES - 1;
 }
 
 /* The 64-bit entry (Linux, Documentation/arch/x86/boot.rst). */

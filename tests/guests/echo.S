@@ -2,6 +2,7 @@
 #include "guest.h"
 
 GUEST_64
+	OUTB(PORT_SERIAL_IER, 1) /* it listens only then */
 	READY
 1:	mov $PORT_SERIAL_STATUS, %edx
 	in (%dx), %al

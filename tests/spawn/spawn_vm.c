@@ -1,0 +1,514 @@
+/*
+ * Runs one mayfly-vmm in a jail, without a daemon: what a guest prints comes to
+ * stdout, its end and the timeline to stderr. For tests of mayfly-vmm by
+ * itself, and for people who want to know what it does.
+ *
+ *   spawn_vm [OPTION...] KERNEL
+ *
+ * Exit status: 0 as expected, 1 not, 77 where there is no KVM or no root.
+ */
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "jailer/jail.h"
+#include "vmm/kvm.h"
+#include "vmm/msg.h"
+#include "vmm/shared.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SKIP 77
+#define OUTPUT_MAX (256u << 10)
+
+static const char usage[] =
+	"usage: spawn_vm [OPTION...] KERNEL\n"
+	"  --cpus N, --smt, --mem MIB, --cmdline TEXT\n"
+	"  --initrd FILE, --drive FILE[:ro] (several)\n"
+	"  --timeout-ms N    kill it then (default 20000)\n"
+	"  --do A,A,...      once it runs: pause, resume, frozen (no output\n"
+	"                    while paused), keys (Ctrl-Alt-Del), ready (wait\n"
+	"                    for the guest's word), sleep:MS, wait:TEXT (in "
+	"the\n"
+	"                    output), type:TEXT, close (the control socket)\n"
+	"  --expect REASON   shutdown, reset, triple-fault, panic,\n"
+	"                    internal-error, failed, killed, closed\n"
+	"  --expect-text TEXT  in the output, or in the reason's details\n"
+	"  --status          print /proc/PID/status and fds when it runs\n";
+
+static const char *const reasons[] = {
+	[VM_EXIT_NONE] = "killed",
+	[VM_EXIT_SHUTDOWN] = "shutdown",
+	[VM_EXIT_RESET] = "reset",
+	[VM_EXIT_TRIPLE_FAULT] = "triple-fault",
+	[VM_EXIT_PANIC] = "panic",
+	[VM_EXIT_INTERNAL_ERROR] = "internal-error",
+};
+
+static const char *const moments[VM_MOMENTS] = {"process-ready", "configured",
+	"loaded", "first-entry", "kernel-up", "guest-ready"};
+
+struct run {
+	struct jail *jail;
+	struct jail_process p;
+	struct vm_shared *shared;
+	int wake_fd;
+	uint64_t spawned_ns, deadline_ns;
+	uint64_t console_tail;
+	char *output;
+	size_t n_output;
+
+	bool answered; /* a STARTED, FAILED or DONE came */
+	bool failed, gone, closed;
+	int done_code;
+	const char *reason;
+	char detail[512];
+};
+
+static struct option options[] = {
+	{"cpus", required_argument, NULL, 'c'},
+	{"smt", no_argument, NULL, 's'},
+	{"mem", required_argument, NULL, 'm'},
+	{"cmdline", required_argument, NULL, 'k'},
+	{"initrd", required_argument, NULL, 'i'},
+	{"drive", required_argument, NULL, 'd'},
+	{"timeout-ms", required_argument, NULL, 't'},
+	{"do", required_argument, NULL, 'x'},
+	{"expect", required_argument, NULL, 'e'},
+	{"expect-text", required_argument, NULL, 'E'},
+	{"status", no_argument, NULL, 'S'},
+	{"vmm", required_argument, NULL, 'v'},
+	{NULL, 0, NULL, 0},
+};
+
+static struct {
+	const char *vmm, *kernel, *initrd, *actions, *expect, *text;
+	const char *drives[VM_MAX_DRIVES];
+	unsigned n_drives;
+	uint64_t timeout_ms, mem_mib;
+	bool status;
+} opt = {.vmm = MAYFLY_VMM, .timeout_ms = 20000, .mem_mib = 128};
+
+static _Noreturn void die(int status, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static _Noreturn void die(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fputc('\n', stderr);
+	exit(status);
+}
+
+static int must_open(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		die(1, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
+static unsigned long number(const char *s)
+{
+	char *end;
+	unsigned long n = strtoul(s, &end, 0);
+
+	if (*end != '\0' || end == s)
+		die(1, "not a number: %s", s);
+	return n;
+}
+
+/* ---- the start message ---- */
+
+static void parse(int argc, char **argv, struct msg_start *m)
+{
+	int c;
+
+	m->vcpu_count = 1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'c')
+			m->vcpu_count = (uint32_t)number(optarg);
+		else if (c == 's')
+			m->smt = 1;
+		else if (c == 'm')
+			opt.mem_mib = number(optarg);
+		else if (c == 'k')
+			(void)snprintf(
+				m->cmdline, sizeof(m->cmdline), "%s", optarg);
+		else if (c == 'i')
+			opt.initrd = optarg;
+		else if (c == 'd' && opt.n_drives < VM_MAX_DRIVES)
+			opt.drives[opt.n_drives++] = optarg;
+		else if (c == 't')
+			opt.timeout_ms = number(optarg);
+		else if (c == 'x')
+			opt.actions = optarg;
+		else if (c == 'e')
+			opt.expect = optarg;
+		else if (c == 'E')
+			opt.text = optarg;
+		else if (c == 'S')
+			opt.status = true;
+		else if (c == 'v')
+			opt.vmm = optarg;
+		else
+			die(1, "%s", usage);
+	}
+	if (optind != argc - 1)
+		die(1, "%s", usage);
+	opt.kernel = argv[optind];
+}
+
+static void add_cpuid(struct msg_start *m, int kvm)
+{
+	struct kvm_cpuid2 *ids = calloc(
+		1, sizeof(*ids) + MSG_CPUID_MAX * sizeof(ids->entries[0]));
+	int r;
+
+	if (!ids)
+		die(1, "out of memory");
+	ids->nent = MSG_CPUID_MAX;
+	r = kvm_get_supported_cpuid(kvm, ids);
+	if (r < 0)
+		die(1, "KVM_GET_SUPPORTED_CPUID: %s", strerror(-r));
+	m->n_cpuid = ids->nent;
+	for (unsigned i = 0; i < ids->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &ids->entries[i];
+
+		m->cpuid[i] = (struct msg_cpuid_entry){e->function, e->index,
+			e->flags, e->eax, e->ebx, e->ecx, e->edx};
+	}
+	free(ids);
+}
+
+static int open_drive(struct msg_drive *d, const char *arg)
+{
+	size_t len = strlen(arg);
+	bool ro = len > 3 && strcmp(arg + len - 3, ":ro") == 0;
+	_cleanup_free_ char *path = strndup(arg, ro ? len - 3 : len);
+	int fd = must_open(path, ro ? O_RDONLY : O_RDWR);
+
+	d->read_only = ro;
+	d->writeback = 1;
+	d->size_bytes = (uint64_t)lseek(fd, 0, SEEK_END) & ~511ull;
+	return fd;
+}
+
+static void make_shared(struct run *run, struct msg_start *m, int *ret_fd)
+{
+	struct vm_shared *s;
+	int fd = memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	m->shared_bytes = (uint32_t)sizeof(*s) + VM_CONSOLE_BYTES;
+	if (fd < 0 || ftruncate(fd, m->shared_bytes) < 0)
+		die(1, "memfd: %s", strerror(errno));
+	s = mmap(NULL, m->shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		0);
+	if (s == MAP_FAILED)
+		die(1, "mmap: %s", strerror(errno));
+	s->version = VM_SHARED_VERSION;
+	s->console_bytes = VM_CONSOLE_BYTES;
+	run->shared = s;
+	*ret_fd = fd;
+}
+
+static void send_start(struct run *run, union msg *m, int kvm)
+{
+	int fds[MSG_MAX_FDS];
+	unsigned n = MSG_START_FD_FIXED;
+	int r;
+
+	m->hdr = (struct msg_hdr){MSG_START, 1};
+	m->start.protocol = MSG_PROTOCOL;
+	m->start.mem_bytes = opt.mem_mib << 20;
+	add_cpuid(&m->start, kvm);
+	make_shared(run, &m->start, &fds[MSG_START_FD_SHARED]);
+	fds[MSG_START_FD_KVM] = kvm;
+	fds[MSG_START_FD_SECCOMP] = jail_seccomp_fd(run->jail);
+	fds[MSG_START_FD_WAKE] = run->wake_fd;
+	fds[MSG_START_FD_KERNEL] = must_open(opt.kernel, O_RDONLY);
+	if (opt.initrd) {
+		m->start.has_initrd = 1;
+		fds[n++] = must_open(opt.initrd, O_RDONLY);
+	}
+	m->start.n_drives = (uint8_t)opt.n_drives;
+	for (unsigned i = 0; i < opt.n_drives; i++)
+		fds[n++] = open_drive(&m->start.drives[i], opt.drives[i]);
+	r = msg_send(run->p.sock, MSG_DAEMON, m, fds, n);
+	if (r < 0)
+		die(1, "MSG_START: %s", strerror(-r));
+	for (unsigned i = MSG_START_FD_KERNEL; i < n; i++)
+		close(fds[i]);
+}
+
+/* ---- what comes back ---- */
+
+static void drain_console(struct run *run)
+{
+	struct vm_shared *s = run->shared;
+	uint64_t head;
+
+	__atomic_store_n(&s->wake, 1, __ATOMIC_SEQ_CST);
+	head = __atomic_load_n(&s->console_head, __ATOMIC_SEQ_CST);
+	for (; run->console_tail < head; run->console_tail++) {
+		uint8_t c = s->console[run->console_tail % VM_CONSOLE_BYTES];
+
+		(void)fputc(c, stdout);
+		if (run->n_output < OUTPUT_MAX)
+			run->output[run->n_output++] = (char)c;
+	}
+	(void)fflush(stdout);
+}
+
+static void take_message(struct run *run)
+{
+	int fds[MSG_MAX_FDS], r;
+	unsigned n_fds;
+	union msg m;
+
+	r = msg_recv(run->p.sock, MSG_DAEMON, &m, fds, &n_fds);
+	if (r == -EAGAIN)
+		return;
+	if (r <= 0) {
+		close_fd(&run->p.sock);
+		return;
+	}
+	if (m.hdr.type == MSG_STARTED) {
+		run->answered = true;
+	} else if (m.hdr.type == MSG_FAILED) {
+		run->answered = run->failed = true;
+		run->reason = "failed";
+		(void)snprintf(run->detail, sizeof(run->detail), "%s: %s (%s)",
+			m.failed.field, m.failed.text, strerror(m.failed.code));
+	} else if (m.hdr.type == MSG_DONE) {
+		run->answered = true;
+		run->done_code = m.done.code;
+	} else if (m.hdr.type == MSG_EVENT) {
+		(void)fprintf(stderr, "event: kind=%u index=%u value=%lld\n",
+			m.event.kind, m.event.index, (long long)m.event.value);
+	} else if (m.hdr.type == MSG_EXITING) {
+		run->reason = reasons[m.exiting.reason];
+		(void)snprintf(run->detail, sizeof(run->detail), "%s",
+			m.exiting.detail);
+	}
+}
+
+/* One turn of at most ms milliseconds. */
+static void turn(struct run *run, int ms)
+{
+	struct pollfd p[] = {{.fd = run->p.sock, .events = POLLIN},
+		{.fd = run->wake_fd, .events = POLLIN},
+		{.fd = run->p.pidfd, .events = POLLIN}};
+	uint64_t n;
+
+	if (clock_ns() > run->deadline_ns) {
+		(void)fprintf(stderr, "timeout: killing it\n");
+		run->deadline_ns = UINT64_MAX;
+		kill(run->p.pid, SIGKILL);
+	}
+	drain_console(run);
+	(void)poll(p, 3, ms);
+	if (p[1].revents && read(run->wake_fd, &n, sizeof(n)) < 0)
+		die(1, "eventfd: %s", strerror(errno));
+	drain_console(run);
+	if (p[0].revents)
+		take_message(run);
+	else if (p[2].revents)
+		run->gone = true;
+}
+
+static void ask(struct run *run, union msg *m, uint32_t type)
+{
+	int r;
+
+	m->hdr = (struct msg_hdr){type, 2};
+	run->answered = false;
+	r = msg_send(run->p.sock, MSG_DAEMON, m, NULL, 0);
+	if (r < 0)
+		die(1, "message %u: %s", type, strerror(-r));
+	while (!run->answered && !run->gone)
+		turn(run, 100);
+	if (run->done_code != 0)
+		die(1, "message %u refused: %s", type,
+			strerror(run->done_code));
+}
+
+static bool contains(const struct run *run, const char *text)
+{
+	return memmem(run->output, run->n_output, text, strlen(text)) ||
+	       strstr(run->detail, text);
+}
+
+static void sleep_turns(struct run *run, unsigned long ms)
+{
+	uint64_t end = clock_ns() + ms * 1000000;
+
+	while (!run->gone && clock_ns() < end)
+		turn(run, 10);
+}
+
+static void check_frozen(struct run *run)
+{
+	uint64_t head;
+
+	drain_console(run);
+	head = run->console_tail;
+	sleep_turns(run, 100);
+	if (run->console_tail != head)
+		die(1, "the guest printed while it was paused");
+}
+
+static void act(struct run *run, const char *a)
+{
+	uint64_t *ready = &run->shared->moments[VM_MOMENT_GUEST_READY];
+	union msg m = {0};
+
+	if (strcmp(a, "pause") == 0)
+		ask(run, &m, MSG_PAUSE);
+	else if (strcmp(a, "resume") == 0)
+		ask(run, &m, MSG_RESUME);
+	else if (strcmp(a, "keys") == 0)
+		ask(run, &m, MSG_CTRL_ALT_DEL);
+	else if (strcmp(a, "frozen") == 0)
+		check_frozen(run);
+	else if (strcmp(a, "close") == 0) {
+		close_fd(&run->p.sock);
+		run->closed = true;
+	} else if (strncmp(a, "sleep:", 6) == 0)
+		sleep_turns(run, number(a + 6));
+	else if (strcmp(a, "ready") == 0)
+		while (!run->gone &&
+			__atomic_load_n(ready, __ATOMIC_RELAXED) == 0)
+			turn(run, 1);
+	else if (strncmp(a, "wait:", 5) == 0)
+		while (!run->gone && !contains(run, a + 5))
+			turn(run, 10);
+	else if (strncmp(a, "type:", 5) == 0) {
+		m.input.len = (uint32_t)strlen(a + 5);
+		memcpy(m.input.data, a + 5, m.input.len);
+		ask(run, &m, MSG_CONSOLE_INPUT);
+	} else
+		die(1, "no such action: %s", a);
+}
+
+static void print_status(const struct run *run)
+{
+	char cmd[256];
+
+	(void)snprintf(cmd, sizeof(cmd),
+		"P=%d; for t in /proc/$P/task/*; do "
+		"grep -HE 'Name|Uid|CapEff|NoNewPrivs|Seccomp:' $t/status; "
+		"done >&2; ls -l /proc/$P/fd >&2; "
+		"cat /proc/$P/smaps_rollup >&2",
+		run->p.pid);
+	if (system(cmd) != 0) /* NOLINT(cert-env33-c): a tool for people */
+		(void)fprintf(stderr, "status: failed\n");
+}
+
+static void print_timeline(const struct run *run)
+{
+	(void)fprintf(stderr, "timeline (us since spawn):");
+	for (unsigned i = 0; i < VM_MOMENTS; i++) {
+		uint64_t at = run->shared->moments[i];
+
+		if (at)
+			(void)fprintf(stderr, " %s %llu", moments[i],
+				(unsigned long long)(at - run->spawned_ns) /
+					1000);
+	}
+	(void)fputc('\n', stderr);
+}
+
+/* Whether it ended as the options said it would. */
+static bool as_expected(const struct run *run)
+{
+	if (opt.expect && strcmp(opt.expect, run->reason) != 0) {
+		(void)fprintf(stderr, "expected: %s\n", opt.expect);
+		return false;
+	}
+	if (opt.text && !contains(run, opt.text)) {
+		(void)fprintf(stderr, "expected text: %s\n", opt.text);
+		return false;
+	}
+	return true;
+}
+
+static void follow(struct run *run)
+{
+	_cleanup_free_ char *actions = strdup(opt.actions ? opt.actions : "");
+	char *save = NULL;
+
+	while (!run->answered && !run->gone)
+		turn(run, 100);
+	if (opt.status && !run->failed)
+		print_status(run);
+	for (char *a = strtok_r(actions, ",", &save); a && !run->gone;
+		a = strtok_r(NULL, ",", &save))
+		act(run, a);
+	while (!run->gone)
+		turn(run, 100);
+	drain_console(run);
+}
+
+int main(int argc, char **argv)
+{
+	const struct jail_config config = {.uid_first = 2100000000,
+		.uid_count = 64,
+		.cgroup_name = "mayfly-spawn-vm"};
+	struct run run = {.reason = "killed"};
+	struct jail_config c = config;
+	static union msg m;
+	struct error err;
+	char name[32];
+	int kvm, wstatus;
+	bool ok;
+
+	parse(argc, argv, &m.start);
+	c.exe_path = opt.vmm;
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0 || geteuid() != 0)
+		die(SKIP, "this needs root and /dev/kvm");
+	log_init(LOG_TEXT, LOG_WARN, STDERR_FILENO);
+	run.output = malloc(OUTPUT_MAX);
+	run.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!run.output || run.wake_fd < 0)
+		die(1, "no memory or eventfd");
+	if (jail_create(&run.jail, &c, &err) < 0)
+		die(1, "jail: %s", err.msg);
+	(void)snprintf(name, sizeof(name), "vm-%d", getpid());
+	run.spawned_ns = clock_ns();
+	run.deadline_ns = run.spawned_ns + opt.timeout_ms * 1000000;
+	if (jail_spawn(run.jail, name, opt.mem_mib << 20,
+		    m.start.vcpu_count + 2, &run.p, &err) < 0)
+		die(1, "jail_spawn: %s", err.msg);
+	send_start(&run, &m, kvm);
+	follow(&run);
+	wstatus = jail_reap(run.jail, &run.p);
+	if (run.closed && wstatus == 0)
+		run.reason = "closed";
+	jail_destroy(run.jail);
+	(void)fprintf(stderr, "end: %s%s%s, wait status 0x%x\n", run.reason,
+		run.detail[0] ? ": " : "", run.detail, (unsigned)wstatus);
+	print_timeline(&run);
+	ok = as_expected(&run);
+	free(run.output);
+	return ok ? 0 : 1;
+}
