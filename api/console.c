@@ -1,0 +1,46 @@
+#include "api/resources.h"
+
+#include <errno.h>
+#include <string.h>
+
+void console_get(struct request *r)
+{
+	const struct api_backend *b = r->backend;
+	const char *follow = r->query[0];
+	struct api_vm vm;
+	struct error err;
+	size_t len;
+	char *data;
+
+	if (follow && strcmp(follow, "true") == 0) {
+		request_reply_follow(r);
+		return;
+	}
+	if (follow && strcmp(follow, "false") != 0)
+		error_field(&err, EINVAL, "follow", "must be true or false");
+	else if (b->ops->get(b->ctx, r->id, &vm, &err) == 0 &&
+		 b->ops->console(b->ctx, r->id, &data, &len, &err) == 0) {
+		request_reply_bytes(r, data, len, vm.console_dropped);
+		return;
+	}
+	request_reply_error(r, &err);
+}
+
+static void typed(struct request *r, const struct error *err)
+{
+	if (err)
+		request_reply_error(r, err);
+	else
+		request_reply_empty(r);
+}
+
+void console_put(struct request *r)
+{
+	const struct api_backend *b = r->backend;
+	struct error err;
+
+	request_finish(r,
+		b->ops->console_input(
+			b->ctx, r->id, r->body, r->body_len, &r->op, &err),
+		&err, false, typed);
+}

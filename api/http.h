@@ -1,0 +1,51 @@
+#pragma once
+
+/* Inside the HTTP server: what server.c, exchange.c and stream.c share. */
+
+#include "api/request.h"
+#include "api/router.h"
+#include "api/server.h"
+
+#include <microhttpd.h>
+#include <stdbool.h>
+
+/* A larger body than its route takes is read and thrown away up to here, so
+ * that its sender gets to read the answer. */
+#define API_DRAIN_MAX (1u << 20)
+
+struct api_server {
+	struct api_backend backend;
+	struct MHD_Daemon *mhd;
+	int hangups;    /* epoll: clients of suspended requests that go away */
+	bool run_again; /* a connection was resumed */
+	unsigned open_requests;
+};
+
+/*
+ * A connection that is suspended is not looked at by microhttpd; this tells
+ * when its client closes it. Embedded in its owner; one at a time for a
+ * connection.
+ */
+struct hangup {
+	struct api_server *server;
+	struct MHD_Connection *conn;
+	void (*gone)(struct hangup *h);
+	bool watching;
+};
+
+void hangup_watch(struct hangup *h);
+void hangup_unwatch(struct hangup *h);
+
+/* microhttpd's callbacks (exchange.c). */
+enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,
+	const char *url, const char *method, const char *version,
+	const char *data, size_t *size, void **slot);
+void exchange_completed(void *server, struct MHD_Connection *conn, void **slot,
+	enum MHD_RequestTerminationCode why);
+
+/* Resumes conn, soon. */
+void server_resume(struct api_server *s, struct MHD_Connection *conn);
+
+/* The response that follows a console (stream.c); NULL with err set. */
+struct MHD_Response *stream_create(struct api_server *s,
+	struct MHD_Connection *conn, const char *id, struct error *err);

@@ -1,0 +1,71 @@
+#include "api/fields.h"
+#include "api/resources.h"
+
+static const char *const only_none[] = {"None", NULL};
+
+static const struct field table[] = {
+	{"vcpu_count", FIELD_UINT, true,
+		offsetof(struct vm_machine_config, vcpu_count), 1,
+		VM_MAX_VCPUS},
+	/* The upper end is what fits in 64 bits of bytes; the host's memory is
+	 * the real one. */
+	{"mem_size_mib", FIELD_UINT, true,
+		offsetof(struct vm_machine_config, mem_size_mib), 1,
+		UINT32_MAX},
+	{"smt", FIELD_BOOL, false, offsetof(struct vm_machine_config, smt)},
+	{"track_dirty_pages", FIELD_FALSE, false,
+		offsetof(struct vm_machine_config, track_dirty_pages)},
+	{"huge_pages", FIELD_CHOICE, false,
+		offsetof(struct vm_machine_config, huge_pages), 0, 0,
+		only_none},
+	{"cpu_template", FIELD_CHOICE, false,
+		offsetof(struct vm_machine_config, cpu_template), 0, 0,
+		only_none},
+	{NULL},
+};
+
+int machine_config_read(struct json_object *o, bool partial,
+	struct vm_config *c, struct error *err)
+{
+	if (!partial)
+		c->machine_config = (struct vm_machine_config){0};
+	return fields_read(
+		table, o, "machine-config", partial, &c->machine_config, err);
+}
+
+struct json_object *machine_config_write(const struct vm_config *c)
+{
+	return fields_write(table, &c->machine_config);
+}
+
+void machine_config_get(struct request *r)
+{
+	const struct api_backend *b = r->backend;
+	struct api_vm vm;
+	struct error err;
+
+	if (b->ops->get(b->ctx, r->id, &vm, &err) < 0)
+		request_reply_error(r, &err);
+	else
+		request_reply_json(r, 200, machine_config_write(vm.config));
+}
+
+static int read_whole(struct request *r, struct vm_config *c, struct error *err)
+{
+	return machine_config_read(r->json, false, c, err);
+}
+
+static int read_part(struct request *r, struct vm_config *c, struct error *err)
+{
+	return machine_config_read(r->json, true, c, err);
+}
+
+void machine_config_put(struct request *r)
+{
+	section_change(r, API_SECTION_MACHINE_CONFIG, read_whole);
+}
+
+void machine_config_patch(struct request *r)
+{
+	section_change(r, API_SECTION_MACHINE_CONFIG, read_part);
+}

@@ -1,0 +1,54 @@
+#pragma once
+
+/*
+ * One request as the resources see it: parsed, routed, its body whole. No HTTP
+ * library and no socket in sight.
+ *
+ * A handler answers by exactly one of the request_reply functions, or leaves
+ * the answer for later with request_pend().
+ */
+
+#include "api/backend.h"
+#include "api/json.h"
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define REQUEST_QUERY_MAX 2
+
+struct route;
+
+struct request {
+	const struct api_backend *backend;
+	const struct route *route;
+	char id[VM_ID_MAX + 1];               /* {id} of the path */
+	char drive_id[VM_ID_MAX + 1];         /* {drive_id} of the path */
+	const char *query[REQUEST_QUERY_MAX]; /* as in route->query; or NULL */
+	const char *body;
+	size_t body_len;
+	struct json_object *json; /* the body of a route that takes JSON */
+	uint64_t received_ns;
+
+	struct api_op op; /* for an operation of the backend */
+	void (*finish)(struct request *r, const struct error *err);
+};
+
+void request_reply_json(
+	struct request *r, unsigned status, struct json_object *taken);
+void request_reply_empty(struct request *r); /* 204 */
+void request_reply_error(struct request *r, const struct error *err);
+/* Console bytes; data is taken over. dropped: for its header. */
+void request_reply_bytes(
+	struct request *r, char *data, size_t len, uint64_t dropped);
+/* The console of VM r->id from its oldest byte on, until it ends. */
+void request_reply_follow(struct request *r);
+
+/*
+ * For what an operation returned: 0 or a negative errno is finished at once,
+ * API_PENDING when op->done() comes. finish(): as above, answers.
+ * cancellable: the operation ends when the client hangs up.
+ */
+void request_finish(struct request *r, int result, struct error *err,
+	bool cancellable,
+	void (*finish)(struct request *r, const struct error *err));

@@ -1,0 +1,144 @@
+#include "api/router.h"
+
+#include "api/fields.h"
+#include "api/resources.h"
+#include "api/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct route routes[] = {
+	{"GET", "/v1/version", version_get},
+	{"GET", "/v1/host", host_get},
+	{"GET", "/v1/vms", vms_list},
+	{"GET", "/v1/vms/{id}", vms_get},
+	{"PUT", "/v1/vms/{id}", vms_put, BODY_JSON, API_BODY_MAX},
+	{"DELETE", "/v1/vms/{id}", vms_delete},
+	{"PUT", "/v1/vms/{id}/boot-source", boot_source_put, BODY_JSON,
+		API_BODY_MAX},
+	{"GET", "/v1/vms/{id}/machine-config", machine_config_get},
+	{"PUT", "/v1/vms/{id}/machine-config", machine_config_put, BODY_JSON,
+		API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/machine-config", machine_config_patch,
+		BODY_JSON, API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/drives/{drive_id}", drive_put, BODY_JSON,
+		API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/actions", actions_put, BODY_JSON, API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/vm", vm_state_patch, BODY_JSON, API_BODY_MAX},
+	{"GET", "/v1/vms/{id}/console", console_get, .query = {"follow"}},
+	{"PUT", "/v1/vms/{id}/console", console_put, BODY_RAW,
+		VM_CONSOLE_INPUT_MAX},
+	{"GET", "/v1/vms/{id}/wait", wait_get, .query = {"timeout_ms"}},
+};
+
+#define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
+
+/* One segment of a path: up to the next slash or the end. */
+struct segment {
+	const char *s;
+	size_t len;
+};
+
+static struct segment next_segment(const char **p)
+{
+	struct segment seg = {*p, strcspn(*p, "/")};
+
+	*p += seg.len;
+	if (**p == '/')
+		(*p)++;
+	return seg;
+}
+
+static bool is_parameter(struct segment seg)
+{
+	return seg.len > 0 && seg.s[0] == '{';
+}
+
+static bool segments_equal(struct segment a, struct segment b)
+{
+	return a.len == b.len && memcmp(a.s, b.s, a.len) == 0;
+}
+
+/* Whether the path has the pattern's shape; fills values with its parameters
+ * in order. */
+static bool match(const char *pattern, const char *path, struct segment *values)
+{
+	size_t len = strlen(path);
+
+	if (len == 0 || path[0] != '/' || (len > 1 && path[len - 1] == '/'))
+		return false;
+	pattern++;
+	path++;
+	while (*pattern && *path) {
+		struct segment want = next_segment(&pattern);
+		struct segment have = next_segment(&path);
+
+		if (is_parameter(want))
+			*values++ = have;
+		else if (!segments_equal(want, have))
+			return false;
+	}
+	return !*pattern && !*path;
+}
+
+static int take_id(struct segment seg, bool (*allowed)(char c),
+	const char *field, const char *words, char *ret, struct error *err)
+{
+	bool ok = seg.len >= 1 && seg.len <= VM_ID_MAX;
+
+	for (size_t i = 0; ok && i < seg.len; i++)
+		ok = allowed(seg.s[i]);
+	if (!ok)
+		return error_field(err, EINVAL, field,
+			"must be 1 to %d characters of %s", VM_ID_MAX, words);
+	memcpy(ret, seg.s, seg.len);
+	ret[seg.len] = '\0';
+	return 0;
+}
+
+int route_find(struct request *r, const char *method, const char *path,
+	unsigned *ret_status, char *allow, size_t allow_size, struct error *err)
+{
+	struct segment values[2] = {{"", 0}, {"", 0}};
+	const struct route *found = NULL;
+	bool has_drive = false;
+	size_t n = 0;
+
+	allow[0] = '\0';
+	for (size_t i = 0; i < N_ROUTES; i++) {
+		if (!match(routes[i].pattern, path, values))
+			continue;
+		if (strcmp(routes[i].method, method) == 0)
+			found = &routes[i];
+		n += (size_t)snprintf(allow + n, allow_size - n, "%s%s",
+			n ? ", " : "", routes[i].method);
+		has_drive = strstr(routes[i].pattern, "{drive_id}");
+	}
+	if (n == 0) {
+		*ret_status = 404;
+		return error_set(err, ENOENT, "no such resource");
+	}
+	if (!found) {
+		*ret_status = 405;
+		return error_set(err, EINVAL,
+			"this resource does not take this method, but %s",
+			allow);
+	}
+	*ret_status = 400;
+	r->route = found;
+	if (strstr(found->pattern, "{id}") &&
+		take_id(values[0], is_id_char, "id", "A-Z a-z 0-9 _ -", r->id,
+			err) < 0)
+		return -EINVAL;
+	if (has_drive && take_id(values[1], is_word_char, "drive_id",
+				 "A-Z a-z 0-9 _", r->drive_id, err) < 0)
+		return -EINVAL;
+	return 0;
+}
+
+void api_print_routes(FILE *out)
+{
+	for (size_t i = 0; i < N_ROUTES; i++)
+		fprintf(out, "%s %s\n", routes[i].method, routes[i].pattern);
+}

@@ -1,0 +1,166 @@
+#include "api/http.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#define CONNECTIONS_MAX 8192
+#define CONNECTION_TIMEOUT_S 30
+#define CONNECTION_MEMORY_BYTES (24u * 1024)
+
+static void log_from_mhd(void *arg, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void log_from_mhd(void *arg, const char *fmt, va_list ap)
+{
+	char text[200], quoted[220];
+
+	(void)arg;
+	vsnprintf(text, sizeof(text), fmt, ap);
+	log_debug("http", "text=%s", log_quote(quoted, sizeof(quoted), text));
+}
+
+/* Ids and parameters have no characters that need percent-encoding, so none is
+ * undone: what is encoded does not match. */
+static size_t keep_escapes(void *arg, struct MHD_Connection *c, char *s)
+{
+	(void)arg;
+	(void)c;
+	return strlen(s);
+}
+
+int api_server_create(struct api_server **ret,
+	const struct api_backend *backend, int listen_fd, struct error *err)
+{
+	struct api_server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return error_set(err, ENOMEM, "out of memory");
+	s->backend = *backend;
+	s->hangups = epoll_create1(EPOLL_CLOEXEC);
+	if (s->hangups < 0) {
+		error_errno(err, errno, "epoll_create1");
+		free(s);
+		return -err->code;
+	}
+	s->mhd = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+		NULL, NULL, exchange_access, s, MHD_OPTION_EXTERNAL_LOGGER,
+		log_from_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+		MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, s,
+		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
+	if (!s->mhd) {
+		close(s->hangups);
+		free(s);
+		return error_set(
+			err, EIO, "the HTTP server could not be started");
+	}
+	*ret = s;
+	return 0;
+}
+
+void api_server_fds(const struct api_server *s, int fds[API_SERVER_FDS])
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+
+	fds[API_SERVER_FD_HTTP] = info->epoll_fd;
+	fds[API_SERVER_FD_HANGUPS] = s->hangups;
+}
+
+void api_server_run(struct api_server *s)
+{
+	s->run_again = false;
+	MHD_run(s->mhd);
+}
+
+int api_server_prepare(struct api_server *s)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	if (s->run_again)
+		api_server_run(s);
+	if (MHD_get_timeout(s->mhd, &ms) != MHD_YES)
+		return -1;
+	if (ms == 0) {
+		api_server_run(s);
+		if (MHD_get_timeout(s->mhd, &ms) != MHD_YES)
+			return -1;
+	}
+	return ms > 60000 ? 60000 : (int)ms;
+}
+
+void server_resume(struct api_server *s, struct MHD_Connection *conn)
+{
+	MHD_resume_connection(conn);
+	s->run_again = true;
+}
+
+static int connection_fd(struct MHD_Connection *conn)
+{
+	return MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)
+		->connect_fd;
+}
+
+/* Edge-triggered and without EPOLLIN: only EPOLLHUP and EPOLLERR, which are
+ * always reported, are wanted, and once. */
+void hangup_watch(struct hangup *h)
+{
+	struct epoll_event ev = {.events = EPOLLET, .data.ptr = h};
+
+	if (epoll_ctl(h->server->hangups, EPOLL_CTL_ADD, connection_fd(h->conn),
+		    &ev) == 0)
+		h->watching = true;
+}
+
+void hangup_unwatch(struct hangup *h)
+{
+	if (h->watching)
+		epoll_ctl(h->server->hangups, EPOLL_CTL_DEL,
+			connection_fd(h->conn), NULL);
+	h->watching = false;
+}
+
+void api_server_hangups(struct api_server *s)
+{
+	struct epoll_event ev;
+
+	/* One at a time: gone() may unwatch any other. */
+	while (epoll_wait(s->hangups, &ev, 1, 0) == 1) {
+		struct hangup *h = ev.data.ptr;
+
+		hangup_unwatch(h);
+		h->gone(h);
+	}
+}
+
+void api_server_quiesce(struct api_server *s)
+{
+	int fd = MHD_quiesce_daemon(s->mhd);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+unsigned api_server_open_requests(const struct api_server *s)
+{
+	return s->open_requests;
+}
+
+void api_server_destroy(struct api_server *s)
+{
+	if (!s)
+		return;
+	MHD_stop_daemon(s->mhd);
+	close(s->hangups);
+	free(s);
+}

@@ -1,0 +1,90 @@
+#include "api/http.h"
+
+#include <errno.h>
+
+/* What one read hands to microhttpd, and so one chunk. */
+#define CHUNK_BYTES 16384
+
+/*
+ * A console that is followed: microhttpd asks for bytes; where there are none
+ * the connection is suspended until there are, or its client has gone.
+ */
+struct stream {
+	struct api_server *server;
+	struct MHD_Connection *conn;
+	struct api_reader reader;
+	struct hangup hangup;
+	bool suspended;
+};
+
+static void resume(struct stream *st)
+{
+	if (!st->suspended)
+		return;
+	st->suspended = false;
+	hangup_unwatch(&st->hangup);
+	server_resume(st->server, st->conn);
+}
+
+static void on_wake(struct api_reader *r)
+{
+	resume((struct stream *)((char *)r - offsetof(struct stream, reader)));
+}
+
+static void on_gone(struct hangup *h)
+{
+	resume((struct stream *)((char *)h - offsetof(struct stream, hangup)));
+}
+
+static ssize_t next_chunk(void *arg, uint64_t pos, char *buf, size_t max)
+{
+	struct stream *st = arg;
+	ssize_t n = st->server->backend.ops->reader_read(&st->reader, buf, max);
+
+	(void)pos;
+	if (n > 0)
+		return n;
+	if (n < 0)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	st->suspended = true;
+	MHD_suspend_connection(st->conn);
+	hangup_watch(&st->hangup);
+	return 0;
+}
+
+static void stream_free(void *arg)
+{
+	struct stream *st = arg;
+
+	hangup_unwatch(&st->hangup);
+	st->server->backend.ops->reader_close(&st->reader);
+	free(st);
+}
+
+struct MHD_Response *stream_create(struct api_server *s,
+	struct MHD_Connection *conn, const char *id, struct error *err)
+{
+	struct stream *st = calloc(1, sizeof(*st));
+	struct MHD_Response *response;
+
+	if (!st) {
+		error_set(err, ENOMEM, "out of memory");
+		return NULL;
+	}
+	st->server = s;
+	st->conn = conn;
+	st->reader.wake = on_wake;
+	st->hangup = (struct hangup){s, conn, on_gone, false};
+	if (s->backend.ops->reader_open(s->backend.ctx, id, &st->reader, err) <
+		0) {
+		free(st);
+		return NULL;
+	}
+	response = MHD_create_response_from_callback(
+		MHD_SIZE_UNKNOWN, CHUNK_BYTES, next_chunk, st, stream_free);
+	if (!response) {
+		stream_free(st);
+		error_set(err, ENOMEM, "out of memory");
+	}
+	return response;
+}

@@ -1,0 +1,206 @@
+#include "daemon/daemon.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <errno.h>
+
+/* The VM, or NULL with ENOENT in err. */
+static struct vm *find(struct daemon *d, const char *id, struct error *err)
+{
+	struct vm *vm = registry_find(&d->vms, id);
+
+	if (!vm)
+		error_set(err, ENOENT, "there is no VM \"%s\"", id);
+	return vm;
+}
+
+static const struct api_host *backend_host(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	return host_show(&d->host, jail_cgroup_version(d->env.jail));
+}
+
+static void backend_list(
+	void *ctx, void (*each)(void *arg, const struct api_vm *vm), void *arg)
+{
+	struct daemon *d = ctx;
+	struct api_vm shown;
+	struct vm *vm;
+
+	TAILQ_FOREACH(vm, &d->vms.list, link)
+	{
+		vm_show(vm, &shown);
+		each(arg, &shown);
+	}
+}
+
+static int backend_get(
+	void *ctx, const char *id, struct api_vm *ret, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	if (!vm)
+		return -err->code;
+	vm_show(vm, ret);
+	return 0;
+}
+
+static int backend_counters(void *ctx, const char *id, struct api_counters *ret)
+{
+	struct error err;
+	struct vm *vm = find(ctx, id, &err);
+
+	return vm ? vm_counters(vm, ret) : -ENOENT;
+}
+
+/* Whether a VM of this id may be created now. */
+static int may_create(struct daemon *d, const char *id, struct error *err)
+{
+	if (d->stopping)
+		return error_set(err, ESHUTDOWN, "mayflyd is stopping");
+	if (registry_find(&d->vms, id))
+		return error_set(
+			err, EEXIST, "there is a VM \"%s\" already", id);
+	if (d->vms.n >= d->max_vms)
+		return error_set(err, ENOBUFS,
+			"there are %u VMs, the most this daemon runs",
+			d->max_vms);
+	return 0;
+}
+
+static int backend_create(void *ctx, const char *id, struct vm_config *config,
+	bool start, uint64_t received_ns, struct api_op *op, struct error *err)
+{
+	struct daemon *d = ctx;
+	struct vm *vm;
+	int r;
+
+	if (may_create(d, id, err) < 0) {
+		vm_config_fini(config);
+		return -err->code;
+	}
+	r = vm_create(&vm, &d->env, id, config, err);
+	if (r < 0)
+		return r;
+	if (start) {
+		r = vm_start(vm, received_ns, true, op, err);
+		if (r < 0) {
+			vm_destroy(vm);
+			return r;
+		}
+	}
+	registry_add(&d->vms, vm);
+	log_info("vm_created", "vm=%s", id);
+	return r;
+}
+
+static int backend_remove(
+	void *ctx, const char *id, struct api_op *op, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	return vm ? vm_delete(vm, op, err) : -err->code;
+}
+
+static int backend_configure(void *ctx, const char *id,
+	struct vm_config *config, enum api_section section,
+	const char *drive_id, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	if (!vm) {
+		vm_config_fini(config);
+		return -err->code;
+	}
+	return vm_configure(vm, config, section, drive_id, err);
+}
+
+static int backend_act(void *ctx, const char *id, enum api_action action,
+	uint64_t received_ns, struct api_op *op, struct error *err)
+{
+	struct daemon *d = ctx;
+	struct vm *vm = find(d, id, err);
+
+	if (!vm)
+		return -err->code;
+	if (action != API_ACTION_START)
+		return vm_act(vm, action, op, err);
+	if (d->stopping)
+		return error_set(err, ESHUTDOWN, "mayflyd is stopping");
+	return vm_start(vm, received_ns, false, op, err);
+}
+
+static int backend_console_input(void *ctx, const char *id, const void *data,
+	size_t len, struct api_op *op, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	return vm ? vm_console_input(vm, data, len, op, err) : -err->code;
+}
+
+static int backend_console(void *ctx, const char *id, char **ret,
+	size_t *ret_len, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+	const struct ring *ring;
+	uint64_t head, pos;
+	size_t size;
+
+	if (!vm)
+		return -err->code;
+	ring = output_ring(vm->output);
+	head = ring_head(ring);
+	pos = ring_oldest(ring, head);
+	/* At most the ring's capacity: head may be any number. */
+	size = (size_t)(head - pos);
+	*ret = malloc(size + 1);
+	if (!*ret)
+		return error_set(err, ENOMEM, "out of memory");
+	*ret_len = ring_read(ring, &pos, *ret, size);
+	return 0;
+}
+
+static int backend_reader_open(
+	void *ctx, const char *id, struct api_reader *r, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	if (!vm)
+		return -err->code;
+	output_reader_open(vm->output, r);
+	return 0;
+}
+
+static int backend_wait(void *ctx, const char *id, uint64_t timeout_ns,
+	struct api_op *op, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	return vm ? vm_wait(vm, timeout_ns, op, err) : -err->code;
+}
+
+static void backend_cancel(void *ctx, struct api_op *op)
+{
+	(void)ctx;
+	vm_cancel(op);
+}
+
+const struct api_backend_ops daemon_backend = {
+	.host = backend_host,
+	.list = backend_list,
+	.get = backend_get,
+	.counters = backend_counters,
+	.create = backend_create,
+	.remove = backend_remove,
+	.configure = backend_configure,
+	.act = backend_act,
+	.console_input = backend_console_input,
+	.console = backend_console,
+	.reader_open = backend_reader_open,
+	.reader_read = output_reader_read,
+	.reader_close = output_reader_close,
+	.wait = backend_wait,
+	.cancel = backend_cancel,
+};

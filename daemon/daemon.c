@@ -1,0 +1,303 @@
+#include "daemon/daemon.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "vmm/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#define DEFAULT_STATE_DIR "/run/mayfly"
+#define START_TIMEOUT_NS 20000000000ull
+#define REQUEST_TIMEOUT_NS 5000000000ull
+/* Stopping: for the last answers to be read by their clients. */
+#define LAST_CALL_NS 3000000000ull
+
+/* Each VM takes a handful of descriptors, each connection one. */
+static void raise_fd_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return;
+	l.rlim_cur = l.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
+		log_warn("fd_limit", "limit=%llu",
+			(unsigned long long)l.rlim_cur);
+}
+
+static int open_state_dir(struct daemon *d, const char *path, struct error *err)
+{
+	if (mkdir(path, 0750) < 0 && errno != EEXIST)
+		return error_errno(err, errno, "--state-dir %s", path);
+	d->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->state_fd < 0)
+		return error_errno(err, errno, "--state-dir %s", path);
+	return 0;
+}
+
+/* Held as long as we live, however we die. */
+static int lock_state_dir(struct daemon *d, const char *path, struct error *err)
+{
+	int fd =
+		openat(d->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return error_errno(err, errno, "--state-dir %s", path);
+	close(d->state_fd);
+	d->state_fd = fd;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return error_set(err, EADDRINUSE,
+			"another daemon uses the state directory %s", path);
+	return 0;
+}
+
+/* The parent cgroup: always the same for one state directory, and another for
+ * each. */
+static void name_cgroup(char *buf, size_t size, const char *state_dir)
+{
+	char real[PATH_MAX];
+	uint32_t h = 0x811c9dc5;
+
+	if (!realpath(state_dir, real) ||
+		strcmp(real, DEFAULT_STATE_DIR) == 0) {
+		snprintf(buf, size, "mayfly");
+		return;
+	}
+	for (const char *p = real; *p; p++)
+		h = (h ^ (unsigned char)*p) * 0x01000193u;
+	snprintf(buf, size, "mayfly-%08x", h);
+}
+
+static int make_jail(
+	struct daemon *d, const struct options *o, struct error *err)
+{
+	char cgroup[32];
+	struct jail_config config = {
+		.exe_path = o->vmm_path,
+		.uid_first = o->uid_base,
+		.uid_count = o->uid_count,
+		.cgroup_name = cgroup,
+	};
+
+	name_cgroup(cgroup, sizeof(cgroup), o->state_dir);
+	return jail_create(&d->env.jail, &config, err);
+}
+
+/* The same for every VM, and slow to ask. */
+static int ask_cpuid(struct daemon *d, struct error *err)
+{
+	_Static_assert(sizeof(struct msg_cpuid_entry) <=
+			       sizeof(struct kvm_cpuid_entry2),
+		"KVM's entry has padding");
+	_cleanup_free_ struct kvm_cpuid2 *ids = calloc(
+		1, sizeof(*ids) + MSG_CPUID_MAX * sizeof(ids->entries[0]));
+	int r;
+
+	if (!ids)
+		return error_set(err, ENOMEM, "out of memory");
+	ids->nent = MSG_CPUID_MAX;
+	r = kvm_get_supported_cpuid(d->env.kvm_fd, ids);
+	if (r < 0)
+		return error_errno(err, -r, "KVM_GET_SUPPORTED_CPUID");
+	d->env.n_cpuid = ids->nent;
+	for (uint32_t i = 0; i < ids->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &ids->entries[i];
+
+		d->env.cpuid[i] = (struct msg_cpuid_entry){e->function,
+			e->index, e->flags, e->eax, e->ebx, e->ecx, e->edx};
+	}
+	return 0;
+}
+
+static void vm_gone(void *arg, struct vm *vm)
+{
+	struct daemon *d = arg;
+
+	log_info("vm_removed", "vm=%s", vm->id);
+	registry_remove(&d->vms, vm);
+	vm_destroy(vm);
+}
+
+static int open_env(
+	struct daemon *d, const struct options *o, struct error *err)
+{
+	const struct api_host *h;
+
+	host_probe(&d->host);
+	d->env.loop = d->loop;
+	d->env.kvm_fd = d->host.kvm_fd;
+	d->env.start_timeout_ns = START_TIMEOUT_NS;
+	d->env.request_timeout_ns = REQUEST_TIMEOUT_NS;
+	d->env.gone = vm_gone;
+	d->env.arg = d;
+	if (d->env.kvm_fd >= 0 && ask_cpuid(d, err) < 0)
+		return -err->code;
+	if (make_jail(d, o, err) < 0)
+		return -err->code;
+	h = host_show(&d->host, jail_cgroup_version(d->env.jail));
+	d->env.host_mem_mib = h->mem_total_bytes >> 20;
+	log_info("host", "kvm=%s kernel=%s cgroup_version=%u", h->verdict,
+		h->kernel_release, h->cgroup_version);
+	return 0;
+}
+
+/* The first signal stops the daemon in good order; there is no second. */
+static void stop(struct daemon *d)
+{
+	struct vm *vm, *next;
+
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	log_info("stopping", "vms=%zu", d->vms.n);
+	api_server_quiesce(d->server);
+	for (vm = TAILQ_FIRST(&d->vms.list); vm; vm = next) {
+		next = TAILQ_NEXT(vm, link);
+		vm_shut_down(vm);
+	}
+}
+
+static void on_signal(struct loop_source *s, uint32_t events)
+{
+	struct daemon *d =
+		(struct daemon *)((char *)s - offsetof(struct daemon, signals));
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(d->signal_fd, &info, sizeof(info)) == sizeof(info))
+		stop(d);
+}
+
+static void on_http(struct loop_source *s, uint32_t events)
+{
+	(void)events;
+	api_server_run(
+		((struct daemon *)((char *)s - offsetof(struct daemon, http)))
+			->server);
+}
+
+static void on_hangups(struct loop_source *s, uint32_t events)
+{
+	(void)events;
+	api_server_hangups((
+		(struct daemon *)((char *)s - offsetof(struct daemon, hangups)))
+				   ->server);
+}
+
+static int open_signals(struct daemon *d, struct error *err)
+{
+	sigset_t set;
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (d->signal_fd < 0)
+		return error_errno(err, errno, "signalfd");
+	d->signals.ready = on_signal;
+	r = loop_add(d->loop, &d->signals, d->signal_fd, EPOLLIN);
+	return r < 0 ? error_errno(err, -r, "epoll_ctl") : 0;
+}
+
+static int open_server(
+	struct daemon *d, const struct options *o, struct error *err)
+{
+	struct api_backend backend = {&daemon_backend, d};
+	int fds[API_SERVER_FDS], r;
+
+	if (listener_open(&d->listener, o->socket_path, err) < 0 ||
+		api_server_create(&d->server, &backend, d->listener.fd, err) <
+			0)
+		return -err->code;
+	d->listener.fd = -1;
+	api_server_fds(d->server, fds);
+	d->http.ready = on_http;
+	d->hangups.ready = on_hangups;
+	r = loop_add(d->loop, &d->http, fds[API_SERVER_FD_HTTP], EPOLLIN);
+	if (r == 0)
+		r = loop_add(d->loop, &d->hangups, fds[API_SERVER_FD_HANGUPS],
+			EPOLLIN);
+	return r < 0 ? error_errno(err, -r, "epoll_ctl") : 0;
+}
+
+int daemon_open(struct daemon *d, const struct options *o, struct error *err)
+{
+	*d = (struct daemon){
+		.host.kvm_fd = -1,
+		.listener = {.fd = -1, .dir_fd = -1},
+		.signals.fd = -1,
+		.http.fd = -1,
+		.hangups.fd = -1,
+		.signal_fd = -1,
+		.state_fd = -1,
+		.max_vms = o->max_vms,
+	};
+	if (registry_init(&d->vms) < 0)
+		return error_set(err, ENOMEM, "out of memory");
+	raise_fd_limit();
+	if (loop_create(&d->loop, err) < 0 ||
+		open_state_dir(d, o->state_dir, err) < 0 ||
+		lock_state_dir(d, o->state_dir, err) < 0 ||
+		open_env(d, o, err) < 0 || open_signals(d, err) < 0 ||
+		open_server(d, o, err) < 0)
+		return -err->code;
+	return 0;
+}
+
+static void on_last_call_over(struct loop_timer *t)
+{
+	loop_stop(((struct daemon *)((char *)t -
+				     offsetof(struct daemon, last_call)))
+			  ->loop);
+}
+
+static int prepare(void *arg)
+{
+	struct daemon *d = arg;
+	int limit_ms = api_server_prepare(d->server);
+
+	if (!d->stopping || d->vms.n > 0)
+		return limit_ms;
+	if (api_server_open_requests(d->server) == 0)
+		loop_stop(d->loop);
+	else if (!d->last_call.at)
+		loop_set_timer(
+			d->loop, &d->last_call, clock_ns() + LAST_CALL_NS);
+	return limit_ms;
+}
+
+void daemon_run(struct daemon *d)
+{
+	d->last_call.fire = on_last_call_over;
+	loop_run(d->loop, prepare, d);
+}
+
+void daemon_close(struct daemon *d)
+{
+	if (d->loop) {
+		loop_remove(d->loop, &d->http);
+		loop_remove(d->loop, &d->hangups);
+		loop_remove(d->loop, &d->signals);
+	}
+	listener_close(&d->listener);
+	api_server_destroy(d->server);
+	if (d->env.jail)
+		jail_destroy(d->env.jail);
+	host_close(&d->host);
+	close_fd(&d->signal_fd);
+	close_fd(&d->state_fd);
+	loop_destroy(d->loop);
+	registry_fini(&d->vms);
+}

@@ -1,0 +1,34 @@
+#pragma once
+
+/* mayflyd itself: what holds the loop, the VMs and the HTTP server together. */
+
+#include "api/backend.h"
+#include "api/server.h"
+#include "daemon/host.h"
+#include "daemon/listener.h"
+#include "daemon/loop.h"
+#include "daemon/options.h"
+#include "daemon/registry.h"
+
+struct daemon {
+	struct loop *loop;
+	struct registry vms;
+	struct vm_env env;
+	struct host host;
+	struct listener listener;
+	struct api_server *server;
+	struct loop_source http, hangups, signals;
+	int signal_fd, state_fd;
+	unsigned max_vms;
+	bool stopping;
+	struct loop_timer last_call; /* stopping: how long answers may take */
+};
+
+/* Everything up to the open socket; host is probed. */
+int daemon_open(struct daemon *d, const struct options *o, struct error *err);
+/* Serves until a signal ends it, and all VMs. */
+void daemon_run(struct daemon *d);
+void daemon_close(struct daemon *d); /* tolerates a daemon half opened */
+
+/* What the API sees of the daemon (backend.c); ctx is the struct daemon. */
+extern const struct api_backend_ops daemon_backend;

@@ -1,0 +1,44 @@
+#pragma once
+
+/*
+ * The files a VM is made of, opened by the daemon: kernel, initrd, drives. A
+ * path that names anything but a regular file (or, for a drive, a block device)
+ * is refused, without opening it: a FIFO cannot hang the daemon.
+ */
+
+#include "base/error.h"
+#include "vmm/config.h"
+
+#include <stdint.h>
+
+struct drive_image {
+	int fd;
+	uint64_t size_bytes;   /* a multiple of 512 */
+	uint32_t direct_align; /* fd has O_DIRECT: its alignment; 0: buffered */
+};
+
+/* drives[i] belongs to config->drives[i]. */
+struct vm_images {
+	int kernel_fd; /* -1: none */
+	int initrd_fd; /* -1: none */
+	struct drive_image drives[VM_MAX_DRIVES];
+	unsigned n_drives;
+};
+
+void vm_images_init(struct vm_images *im);
+void vm_images_close(struct vm_images *im); /* and init */
+
+/* Fails with the field at fault. */
+int images_open_boot_source(const struct vm_boot_source *b, int *ret_kernel,
+	int *ret_initrd, struct error *err);
+/* vm: for the log. */
+int images_open_drive(const char *vm, const struct vm_drive *d,
+	struct drive_image *ret, struct error *err);
+
+/* All of a configuration, into *ret (initialised). */
+int images_open_all(const char *vm, const struct vm_config *c,
+	struct vm_images *ret, struct error *err);
+
+/* The size again: it may have changed since the drive was configured. */
+int images_measure(const char *vm, const struct vm_drive *d,
+	struct drive_image *im, struct error *err);

@@ -1,0 +1,208 @@
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+	"Usage: mayflyd [OPTION]...\n"
+	"Run microVMs, driven by HTTP on a Unix socket.\n"
+	"\n"
+	"  --socket PATH      where to listen (default "
+	"/run/mayfly/mayfly.sock);\n"
+	"                     who may write to this file rules all VMs and, "
+	"through\n"
+	"                     them, the host's files\n"
+	"  --state-dir DIR    the daemon's own files (default /run/mayfly); "
+	"one\n"
+	"                     daemon at a time\n"
+	"  --vmm PATH         the mayfly-vmm to run (default: the one that "
+	"came\n"
+	"                     with this mayflyd)\n"
+	"  --log-format FMT   text or json (default text), on standard error\n"
+	"  --log-level LEVEL  error, warn, info or debug (default info)\n"
+	"  --uid-base N       first of the user ids VMs run under (default\n"
+	"                     1879048192); nobody else may use them\n"
+	"  --uid-count N      how many (default 65536)\n"
+	"  --max-vms N        the most VMs there may be (default: one a user "
+	"id)\n"
+	"  --probe            print what this host can do, as GET /v1/host "
+	"would,\n"
+	"                     and end with status 0 if KVM can run Linux here, "
+	"3 if\n"
+	"                     only tiny guests, 4 if there is no usable KVM\n"
+	"  --version          print the version\n"
+	"  --help             print this\n"
+	"\n"
+	"SIGTERM and SIGINT end the daemon and all its VMs.\n";
+
+enum {
+	OPT_SOCKET = 1000,
+	OPT_STATE_DIR,
+	OPT_VMM,
+	OPT_LOG_FORMAT,
+	OPT_LOG_LEVEL,
+	OPT_UID_BASE,
+	OPT_UID_COUNT,
+	OPT_MAX_VMS,
+	OPT_PROBE,
+	OPT_LIST_ROUTES,
+	OPT_VERSION,
+	OPT_HELP,
+};
+
+static const struct option long_options[] = {
+	{"socket", required_argument, NULL, OPT_SOCKET},
+	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
+	{"vmm", required_argument, NULL, OPT_VMM},
+	{"log-format", required_argument, NULL, OPT_LOG_FORMAT},
+	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+	{"uid-base", required_argument, NULL, OPT_UID_BASE},
+	{"uid-count", required_argument, NULL, OPT_UID_COUNT},
+	{"max-vms", required_argument, NULL, OPT_MAX_VMS},
+	{"probe", no_argument, NULL, OPT_PROBE},
+	/* For the test that compares them with openapi/. */
+	{"list-routes", no_argument, NULL, OPT_LIST_ROUTES},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL},
+};
+
+static int read_number(const char *option, const char *s, unsigned min,
+	unsigned max, unsigned *ret, struct error *err)
+{
+	unsigned long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoull(s, &end, 10);
+	if (s[0] < '0' || s[0] > '9' || *end || errno || n < min || n > max)
+		return error_set(err, EINVAL,
+			"%s must be a number from %u to %u, not \"%s\"", option,
+			min, max, s);
+	*ret = (unsigned)n;
+	return 0;
+}
+
+/* The index of s in names, which end with NULL. */
+static int read_name(const char *option, const char *s,
+	const char *const *names, unsigned *ret, struct error *err)
+{
+	for (unsigned i = 0; names[i]; i++)
+		if (strcmp(names[i], s) == 0) {
+			*ret = i;
+			return 0;
+		}
+	return error_set(err, EINVAL, "%s knows no \"%s\"", option, s);
+}
+
+static int read_option(
+	struct options *o, int opt, const char *arg, struct error *err)
+{
+	static const char *const formats[] = {"text", "json", NULL};
+	static const char *const levels[] = {
+		"error", "warn", "info", "debug", NULL};
+	unsigned n = 0;
+	int r = 0;
+
+	switch (opt) {
+	case OPT_SOCKET:
+		o->socket_path = arg;
+		break;
+	case OPT_STATE_DIR:
+		o->state_dir = arg;
+		break;
+	case OPT_VMM:
+		snprintf(o->vmm_path, sizeof(o->vmm_path), "%s", arg);
+		break;
+	case OPT_LOG_FORMAT:
+		r = read_name("--log-format", arg, formats, &n, err);
+		o->log_format = (enum log_format)n;
+		break;
+	case OPT_LOG_LEVEL:
+		r = read_name("--log-level", arg, levels, &n, err);
+		o->log_level = (enum log_level)n;
+		break;
+	case OPT_UID_BASE:
+		/* Ids of the system and of people are below. */
+		r = read_number(
+			"--uid-base", arg, 1000, INT_MAX, &o->uid_base, err);
+		break;
+	case OPT_UID_COUNT:
+		r = read_number(
+			"--uid-count", arg, 1, 1u << 20, &o->uid_count, err);
+		break;
+	case OPT_MAX_VMS:
+		r = read_number(
+			"--max-vms", arg, 1, 1u << 20, &o->max_vms, err);
+		break;
+	case OPT_PROBE:
+		o->task = TASK_PROBE;
+		break;
+	case OPT_LIST_ROUTES:
+		o->task = TASK_LIST_ROUTES;
+		break;
+	case OPT_VERSION:
+		puts("mayflyd " MAYFLY_VERSION);
+		o->task = TASK_DONE;
+		break;
+	case OPT_HELP:
+		fputs(help, stdout);
+		o->task = TASK_DONE;
+		break;
+	default:
+		return error_set(err, EINVAL, "try --help");
+	}
+	return r;
+}
+
+/* Beside this executable, where they are installed together, or in the tree
+ * they were built in. */
+static void find_vmm(struct options *o)
+{
+	static const char *const places[] = {"mayfly-vmm",
+		"../libexec/mayfly/mayfly-vmm", "../vmm/mayfly-vmm"};
+	char dir[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
+
+	dir[n > 0 ? n : 0] = '\0';
+	if (strrchr(dir, '/'))
+		*strrchr(dir, '/') = '\0';
+	for (unsigned i = 0; i < 3; i++) {
+		n = snprintf(o->vmm_path, sizeof(o->vmm_path), "%s/%s", dir,
+			places[i]);
+		if ((size_t)n < sizeof(o->vmm_path) &&
+			access(o->vmm_path, X_OK) == 0)
+			return;
+	}
+}
+
+int options_read(struct options *o, int argc, char **argv, struct error *err)
+{
+	int opt;
+
+	*o = (struct options){
+		.socket_path = "/run/mayfly/mayfly.sock",
+		.state_dir = "/run/mayfly",
+		.log_level = LOG_INFO,
+		.uid_base = 1879048192, /* 0x70000000 */
+		.uid_count = 65536,
+	};
+	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		int r = read_option(o, opt, optarg, err);
+
+		if (r < 0 || o->task == TASK_DONE)
+			return r;
+	}
+	if (optind < argc)
+		return error_set(err, EINVAL,
+			"\"%s\" is not an option; try --help", argv[optind]);
+	if (!o->vmm_path[0])
+		find_vmm(o);
+	if (o->max_vms == 0 || o->max_vms > o->uid_count)
+		o->max_vms = o->uid_count;
+	return 0;
+}

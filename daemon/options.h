@@ -1,0 +1,26 @@
+#pragma once
+
+/* The command line of mayflyd. */
+
+#include "base/error.h"
+#include "base/log.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum options_task { TASK_SERVE, TASK_PROBE, TASK_LIST_ROUTES, TASK_DONE };
+
+struct options {
+	enum options_task task; /* TASK_DONE: --help or --version, printed */
+	const char *socket_path;
+	const char *state_dir;
+	char vmm_path[PATH_MAX];
+	enum log_format log_format;
+	enum log_level log_level;
+	uid_t uid_base;
+	unsigned uid_count;
+	unsigned max_vms; /* 0: as many as there are uids */
+};
+
+int options_read(struct options *o, int argc, char **argv, struct error *err);

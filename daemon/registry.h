@@ -1,0 +1,23 @@
+#pragma once
+
+/* All VMs, by id and in the order of their creation. They belong to whoever
+ * put them in. */
+
+#include "daemon/vm.h"
+
+TAILQ_HEAD(vm_list, vm);
+
+struct registry {
+	struct vm_list list;
+	struct vm **buckets;
+	size_t n_buckets; /* a power of two */
+	size_t n;
+};
+
+int registry_init(struct registry *r);  /* 0 or -ENOMEM */
+void registry_fini(struct registry *r); /* must be empty */
+
+struct vm *registry_find(const struct registry *r, const char *id);
+/* No VM of this id may be there. */
+void registry_add(struct registry *r, struct vm *vm);
+void registry_remove(struct registry *r, struct vm *vm);

@@ -1,0 +1,135 @@
+#pragma once
+
+/*
+ * One VM: its configuration and files, its process and their conversation, and
+ * everybody who waits for something of it.
+ *
+ * vm.c: configuring and showing; vm_start.c: how it starts; vm_talk.c: requests
+ * and messages; vm_exit.c: how it ends.
+ */
+
+#include "api/backend.h"
+#include "base/log.h"
+#include "daemon/images.h"
+#include "daemon/loop.h"
+#include "daemon/output.h"
+#include "daemon/vm_state.h"
+#include "jailer/jail.h"
+#include "vmm/config.h"
+#include "vmm/msg.h"
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+struct vm;
+
+/* What all VMs of a daemon share; borrowed by each. */
+struct vm_env {
+	struct loop *loop;
+	struct jail *jail;
+	int kvm_fd;
+	uint32_t n_cpuid;
+	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];
+	uint64_t host_mem_mib;
+	uint64_t start_timeout_ns;   /* to MSG_STARTED */
+	uint64_t request_timeout_ns; /* to MSG_DONE */
+	/* The VM has to go: its deletion is complete, or it was created with
+	 * its start and that failed. It has no process. */
+	void (*gone)(void *arg, struct vm *vm);
+	void *arg;
+};
+
+/* Somebody waits: for a message's answer, the exit, the deletion. */
+struct vm_pending {
+	LIST_ENTRY(vm_pending) link;
+	struct vm *vm;
+	struct api_op *op; /* NULL: no longer interested */
+	struct loop_timer timer;
+	uint32_t seq;            /* of the message */
+	enum vm_event when_done; /* VM_EVENTS: none */
+};
+
+LIST_HEAD(vm_pendings, vm_pending);
+
+/* What became of the process. */
+struct vm_exit {
+	enum vm_exit_reason reason;
+	int status; /* -1: died of a signal */
+	int signal; /* 0: exited */
+	char detail[256];
+};
+
+struct vm {
+	TAILQ_ENTRY(vm) link; /* registry: in order of creation */
+	struct vm *hash_next;
+	struct vm_env *env;
+	char id[VM_ID_MAX + 1];
+	enum vm_state state;
+	struct vm_config config;
+	struct vm_images images; /* closed once it runs */
+	struct output *output;
+
+	/* From the start on. */
+	bool remove_if_start_fails;
+	struct api_op *start_op;
+	struct loop_timer start_timer;
+	struct error start_err; /* code 0: none yet */
+	uint64_t received_ns;   /* the request to start */
+
+	/* The process; pid 0: none. */
+	struct jail_process process;
+	struct loop_source sock, pidfd;
+	struct loop_timer linger; /* it said it exits: until it is made to */
+	uint32_t next_seq;
+	unsigned n_requests;
+	struct vm_pendings requests, waiters, deleters;
+	struct log_limit events_limit;
+
+	struct vm_exit exit;
+	bool exit_said; /* exit.reason is what MSG_EXITING told */
+};
+
+/* Opens all of config's files. config is taken over, whatever happens. */
+int vm_create(struct vm **ret, struct vm_env *env, const char *id,
+	struct vm_config *config, struct error *err);
+void vm_destroy(struct vm *vm); /* without a process; NULL is fine */
+
+/* config is taken over, whatever happens. */
+int vm_configure(struct vm *vm, struct vm_config *config,
+	enum api_section section, const char *drive_id, struct error *err);
+
+void vm_show(const struct vm *vm, struct api_vm *ret);
+int vm_counters(const struct vm *vm, struct api_counters *ret);
+
+/* Operations: as api_backend_ops says. */
+int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
+	struct api_op *op, struct error *err);
+int vm_act(
+	struct vm *vm, enum api_action a, struct api_op *op, struct error *err);
+int vm_console_input(struct vm *vm, const void *data, size_t len,
+	struct api_op *op, struct error *err);
+int vm_wait(struct vm *vm, uint64_t timeout_ns, struct api_op *op,
+	struct error *err);
+/* Kills and reaps; env->gone() comes at the end, perhaps before it returns. */
+int vm_delete(struct vm *vm, struct api_op *op, struct error *err);
+void vm_cancel(struct api_op *op); /* of a vm_wait() */
+/* vm_delete() in any state: the daemon stops. */
+void vm_shut_down(struct vm *vm);
+
+/* Between the vm_*.c files. */
+
+/* A message, or the end of the conversation, may have come. */
+void vm_on_sock(struct loop_source *s, uint32_t events);
+void vm_take_messages(struct vm *vm, unsigned max);
+void vm_on_pidfd(struct loop_source *s, uint32_t events);
+void vm_on_linger(struct loop_timer *t);
+void vm_started(struct vm *vm);
+/* SIGKILL; what follows is seen at the pidfd. why: NULL or a sentence. */
+void vm_kill(struct vm *vm, enum vm_exit_reason reason, const char *why);
+/* Answers everybody in the list; err NULL: with success. */
+void vm_answer_all(struct vm_pendings *list, const struct error *err);
+struct vm_pending *vm_pend(struct vm *vm, struct vm_pendings *list,
+	struct api_op *op, void (*timed_out)(struct loop_timer *t),
+	uint64_t timeout_ns);
+void vm_pending_free(struct vm_pending *p);
+const char *vm_exit_reason_name(enum vm_exit_reason r);

@@ -1,0 +1,168 @@
+#include "daemon/vm.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+/* Beside the vCPUs: the control thread and the I/O worker. */
+#define OTHER_THREADS 2
+
+static void fill_drive(struct msg_drive *to, const struct vm_drive *d,
+	const struct drive_image *im)
+{
+	to->size_bytes = im->size_bytes;
+	to->direct_align = im->direct_align;
+	to->read_only = d->is_read_only;
+	to->writeback = d->cache_type == VM_CACHE_WRITEBACK;
+	memcpy(to->serial, d->drive_id,
+		strnlen(d->drive_id, sizeof(to->serial)));
+}
+
+static int fill_message(struct vm *vm, struct msg_start *m, struct error *err)
+{
+	const struct vm_machine_config *mc = &vm->config.machine_config;
+
+	memset(m, 0, sizeof(*m));
+	m->hdr.type = MSG_START;
+	m->hdr.seq = ++vm->next_seq;
+	m->protocol = MSG_PROTOCOL;
+	m->vcpu_count = mc->vcpu_count;
+	m->mem_bytes = (uint64_t)mc->mem_size_mib << 20;
+	m->shared_bytes = OUTPUT_SHARED_BYTES;
+	m->smt = mc->smt;
+	m->has_initrd = vm->images.initrd_fd >= 0;
+	m->n_drives = (uint8_t)vm->config.n_drives;
+	m->n_cpuid = vm->env->n_cpuid;
+	memcpy(m->cpuid, vm->env->cpuid, m->n_cpuid * sizeof(m->cpuid[0]));
+	for (unsigned i = 0; i < vm->config.n_drives; i++) {
+		if (images_measure(vm->id, &vm->config.drives[i],
+			    &vm->images.drives[i], err) < 0)
+			return -err->code;
+		fill_drive(&m->drives[i], &vm->config.drives[i],
+			&vm->images.drives[i]);
+	}
+	return vm_config_cmdline(&vm->config, m->cmdline, err);
+}
+
+static int send_start(struct vm *vm, const union msg *m, int shared_fd,
+	int wake_fd, struct error *err)
+{
+	int fds[MSG_MAX_FDS], r;
+	unsigned n = MSG_START_FD_FIXED;
+
+	fds[MSG_START_FD_KVM] = vm->env->kvm_fd;
+	fds[MSG_START_FD_SHARED] = shared_fd;
+	fds[MSG_START_FD_SECCOMP] = jail_seccomp_fd(vm->env->jail);
+	fds[MSG_START_FD_WAKE] = wake_fd;
+	fds[MSG_START_FD_KERNEL] = vm->images.kernel_fd;
+	if (vm->images.initrd_fd >= 0)
+		fds[n++] = vm->images.initrd_fd;
+	for (unsigned i = 0; i < vm->config.n_drives; i++)
+		fds[n++] = vm->images.drives[i].fd;
+	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, n);
+	return r < 0 ? error_errno(err, -r, "starting the VM") : 0;
+}
+
+static void on_start_timeout(struct loop_timer *t)
+{
+	struct vm *vm =
+		(struct vm *)((char *)t - offsetof(struct vm, start_timer));
+
+	error_set(&vm->start_err, EIO,
+		"the VM did not start within %llu s and was killed",
+		(unsigned long long)(vm->env->start_timeout_ns / 1000000000u));
+	vm_kill(vm, VM_EXIT_KILLED, NULL);
+}
+
+static int watch(struct vm *vm, struct error *err)
+{
+	int r = loop_add(vm->env->loop, &vm->pidfd, vm->process.pidfd, EPOLLIN);
+
+	if (r == 0)
+		r = loop_add(
+			vm->env->loop, &vm->sock, vm->process.sock, EPOLLIN);
+	vm->start_timer.fire = on_start_timeout;
+	if (r == 0)
+		r = loop_set_timer(vm->env->loop, &vm->start_timer,
+			clock_ns() + vm->env->start_timeout_ns);
+	return r < 0 ? error_errno(err, -r, "watching the VM") : 0;
+}
+
+/* The process and the page; on failure what was made is still there. */
+static int launch(struct vm *vm, union msg *m, struct error *err)
+{
+	const struct vm_machine_config *mc = &vm->config.machine_config;
+	_cleanup_close_ int shared_fd = -1;
+	int wake_fd;
+
+	if (output_open(vm->output, &shared_fd, &wake_fd, err) < 0 ||
+		jail_spawn(vm->env->jail, vm->id, m->start.mem_bytes,
+			mc->vcpu_count + OTHER_THREADS, &vm->process, err) < 0)
+		return -err->code;
+	if (send_start(vm, m, shared_fd, wake_fd, err) < 0)
+		return -err->code;
+	return watch(vm, err);
+}
+
+static void undo_launch(struct vm *vm)
+{
+	loop_clear_timer(vm->env->loop, &vm->start_timer);
+	loop_remove(vm->env->loop, &vm->sock);
+	loop_remove(vm->env->loop, &vm->pidfd);
+	if (vm->process.pid)
+		jail_reap(vm->env->jail, &vm->process);
+	vm->process = (struct jail_process){.pid = 0};
+	output_reset(vm->output);
+}
+
+int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
+	struct api_op *op, struct error *err)
+{
+	enum vm_state after = vm->state;
+	union msg m;
+
+	if (vm_state_after(&after, VM_EV_START, err) < 0)
+		return -err->code;
+	if (vm->images.kernel_fd < 0)
+		return error_field(err, EINVAL, "boot-source",
+			"is missing: a VM needs a kernel to start");
+	if (vm->env->kvm_fd < 0)
+		return error_set(err, EIO,
+			"this host has no usable KVM: see GET /v1/host");
+	if (fill_message(vm, &m.start, err) < 0)
+		return -err->code;
+	if (launch(vm, &m, err) < 0) {
+		undo_launch(vm);
+		return -err->code;
+	}
+	vm->state = after;
+	vm->received_ns = received_ns;
+	vm->remove_if_start_fails = remove_if_fails;
+	vm->start_op = op;
+	vm->start_err.code = 0;
+	return API_PENDING;
+}
+
+void vm_started(struct vm *vm)
+{
+	struct api_op *op;
+	struct error err;
+
+	if (vm_state_after(&vm->state, VM_EV_STARTED, &err) < 0) {
+		vm_kill(vm, VM_EXIT_CRASHED, "the VMM said twice it started");
+		return;
+	}
+	loop_clear_timer(vm->env->loop, &vm->start_timer);
+	/* The VM has them now. */
+	vm_images_close(&vm->images);
+	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id, vm->process.pid,
+		(unsigned long long)(clock_ns() - vm->received_ns) / 1000);
+	vm->remove_if_start_fails = false;
+	op = take_ptr(&vm->start_op);
+	op->done(op, NULL);
+}

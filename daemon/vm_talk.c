@@ -1,0 +1,280 @@
+#include "daemon/vm.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+/* Requests one VM may have unanswered. */
+#define REQUESTS_MAX 64
+/* Messages taken at once: a VM that floods us gets its turn, not more. */
+#define MESSAGES_PER_TURN 16
+/* From MSG_EXITING to the end of the process. */
+#define LINGER_NS 2000000000u
+
+struct vm_pending *vm_pend(struct vm *vm, struct vm_pendings *list,
+	struct api_op *op, void (*timed_out)(struct loop_timer *t),
+	uint64_t timeout_ns)
+{
+	struct vm_pending *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->vm = vm;
+	p->op = op;
+	p->timer.fire = timed_out;
+	p->when_done = VM_EVENTS;
+	if (timeout_ns != UINT64_MAX && loop_set_timer(vm->env->loop, &p->timer,
+						clock_ns() + timeout_ns) < 0) {
+		free(p);
+		return NULL;
+	}
+	if (op)
+		op->backend = p;
+	LIST_INSERT_HEAD(list, p, link);
+	return p;
+}
+
+void vm_pending_free(struct vm_pending *p)
+{
+	loop_clear_timer(p->vm->env->loop, &p->timer);
+	LIST_REMOVE(p, link);
+	free(p);
+}
+
+/* Answers and forgets. */
+static void answer(struct vm_pending *p, const struct error *err)
+{
+	struct api_op *op = p->op;
+
+	vm_pending_free(p);
+	if (op)
+		op->done(op, err);
+}
+
+void vm_answer_all(struct vm_pendings *list, const struct error *err)
+{
+	while (!LIST_EMPTY(list))
+		answer(LIST_FIRST(list), err);
+}
+
+/* Its answer may still come, and then tell the VM's state: the record stays,
+ * without its asker. */
+static void on_request_timeout(struct loop_timer *t)
+{
+	struct vm_pending *p =
+		(struct vm_pending *)((char *)t -
+				      offsetof(struct vm_pending, timer));
+	struct api_op *op = p->op;
+	struct error err;
+
+	p->op = NULL;
+	log_warn("vm_does_not_answer", "vm=%s", p->vm->id);
+	error_set(&err, ETIMEDOUT, "the VM did not answer within %llu s",
+		(unsigned long long)(p->vm->env->request_timeout_ns /
+				     1000000000u));
+	op->done(op, &err);
+}
+
+static int request(struct vm *vm, union msg *m, enum vm_event when_done,
+	struct api_op *op, struct error *err)
+{
+	struct vm_pending *p;
+	int r;
+
+	if (vm->n_requests >= REQUESTS_MAX)
+		return error_set(err, ENOBUFS,
+			"the VM has %d unanswered requests already",
+			REQUESTS_MAX);
+	p = vm_pend(vm, &vm->requests, op, on_request_timeout,
+		vm->env->request_timeout_ns);
+	if (!p)
+		return error_set(err, ENOMEM, "out of memory");
+	m->hdr.seq = p->seq = ++vm->next_seq;
+	p->when_done = when_done;
+	r = msg_send(vm->process.sock, MSG_DAEMON, m, NULL, 0);
+	if (r == 0) {
+		vm->n_requests++;
+		return API_PENDING;
+	}
+	vm_pending_free(p);
+	if (r == -EAGAIN)
+		return error_set(
+			err, ETIMEDOUT, "the VM does not read its messages");
+	if (r == -EPIPE || r == -ECONNRESET)
+		return error_set(err, EBUSY, "the VM is exiting");
+	return error_errno(err, -r, "sending to the VM");
+}
+
+int vm_act(
+	struct vm *vm, enum api_action a, struct api_op *op, struct error *err)
+{
+	static const struct {
+		enum vm_event asked, done;
+		enum msg_type type;
+		enum vm_state already;
+	} actions[] = {
+		[API_ACTION_CTRL_ALT_DEL] = {VM_EV_CTRL_ALT_DEL, VM_EVENTS,
+			MSG_CTRL_ALT_DEL, VM_STATES},
+		[API_ACTION_PAUSE] = {VM_EV_PAUSE, VM_EV_PAUSED, MSG_PAUSE,
+			VM_PAUSED},
+		[API_ACTION_RESUME] = {VM_EV_RESUME, VM_EV_RESUMED, MSG_RESUME,
+			VM_RUNNING},
+	};
+	union msg m = {.plain = {.hdr = {.type = actions[a].type}}};
+	enum vm_state after = vm->state;
+
+	if (vm_state_after(&after, actions[a].asked, err) < 0)
+		return -err->code;
+	if (vm->state == actions[a].already && vm->n_requests == 0)
+		return 0;
+	return request(vm, &m, actions[a].done, op, err);
+}
+
+int vm_console_input(struct vm *vm, const void *data, size_t len,
+	struct api_op *op, struct error *err)
+{
+	enum vm_state after = vm->state;
+	union msg m;
+
+	if (vm_state_after(&after, VM_EV_CONSOLE_INPUT, err) < 0)
+		return -err->code;
+	if (len < 1 || len > VM_CONSOLE_INPUT_MAX)
+		return error_set(err, EMSGSIZE, "at most %d bytes at a time",
+			VM_CONSOLE_INPUT_MAX);
+	memset(&m.input, 0, sizeof(m.input));
+	m.hdr.type = MSG_CONSOLE_INPUT;
+	m.input.len = (uint32_t)len;
+	memcpy(m.input.data, data, len);
+	return request(vm, &m, VM_EVENTS, op, err);
+}
+
+static void take_done(struct vm *vm, const struct msg_done *m)
+{
+	struct vm_pending *p;
+	struct error err;
+
+	LIST_FOREACH(p, &vm->requests, link)
+	if (p->seq == m->hdr.seq)
+		break;
+	if (!p)
+		return;
+	vm->n_requests--;
+	if (m->code == 0) {
+		if (p->when_done != VM_EVENTS)
+			(void)vm_state_after(&vm->state, p->when_done, &err);
+		answer(p, NULL);
+		return;
+	}
+	if (m->code == ENOBUFS)
+		error_set(&err, ENOBUFS,
+			"the console's input is full: the guest does not read");
+	else
+		error_errno(&err, EIO, "the VM failed (%d)", m->code);
+	answer(p, &err);
+}
+
+static void take_failed(struct vm *vm, const struct msg_failed *m)
+{
+	char field[ERROR_FIELD_MAX], text[ERROR_MSG_MAX];
+	int code = m->code > 0 && m->code < 4096 ? m->code : EIO;
+
+	if (vm->state != VM_STARTING)
+		return;
+	text_printable(field, sizeof(field), m->field);
+	text_printable(text, sizeof(text), m->text);
+	error_field(&vm->start_err, code, field, "%s", text);
+}
+
+static void take_event(struct vm *vm, const struct msg_event *m)
+{
+	static const char *const kinds[MSG_EVENT_KINDS] = {
+		"drive_error", "needs_reset"};
+	uint32_t held_back;
+
+	if (m->kind < MSG_EVENT_KINDS &&
+		log_limit_ok(&vm->events_limit, clock_ns(), &held_back))
+		log_warn(kinds[m->kind],
+			"vm=%s index=%u value=%lld held_back=%u", vm->id,
+			m->index, (long long)m->value, held_back);
+}
+
+static void take_exiting(struct vm *vm, const struct msg_exiting *m)
+{
+	if (m->reason < VM_EXIT_SHUTDOWN ||
+		m->reason > VM_EXIT_INTERNAL_ERROR || vm->exit.reason) {
+		vm_kill(vm, VM_EXIT_CRASHED,
+			"the VMM gave a reason that is none");
+		return;
+	}
+	vm->exit.reason = (enum vm_exit_reason)m->reason;
+	vm->exit_said = true;
+	text_printable(vm->exit.detail, sizeof(vm->exit.detail), m->detail);
+	loop_set_timer(vm->env->loop, &vm->linger, clock_ns() + LINGER_NS);
+}
+
+static void take_message(struct vm *vm, const union msg *m)
+{
+	switch ((enum msg_type)m->hdr.type) {
+	case MSG_STARTED:
+		vm_started(vm);
+		break;
+	case MSG_FAILED:
+		take_failed(vm, &m->failed);
+		break;
+	case MSG_DONE:
+		take_done(vm, &m->done);
+		break;
+	case MSG_EVENT:
+		take_event(vm, &m->event);
+		break;
+	case MSG_EXITING:
+		take_exiting(vm, &m->exiting);
+		break;
+	case MSG_INVALID:
+	case MSG_START:
+	case MSG_PAUSE:
+	case MSG_RESUME:
+	case MSG_CTRL_ALT_DEL:
+	case MSG_CONSOLE_INPUT:
+	case MSG_TYPES:
+		break;
+	}
+}
+
+void vm_take_messages(struct vm *vm, unsigned max)
+{
+	/* Stops, too, when a message made us close the conversation. */
+	for (unsigned i = 0; i < max && vm->sock.fd >= 0; i++) {
+		union msg m;
+		unsigned n_fds;
+		int r = msg_recv(
+			vm->process.sock, MSG_DAEMON, &m, NULL, &n_fds);
+
+		if (r == -EAGAIN)
+			return;
+		if (r == -EPROTO)
+			vm_kill(vm, VM_EXIT_CRASHED,
+				"the VMM sent what is not a message");
+		if (r <= 0) {
+			/* Without its daemon a VM ends: see that it does. */
+			loop_remove(vm->env->loop, &vm->sock);
+			loop_set_timer(vm->env->loop, &vm->linger,
+				clock_ns() + LINGER_NS);
+			return;
+		}
+		take_message(vm, &m);
+	}
+}
+
+void vm_on_sock(struct loop_source *s, uint32_t events)
+{
+	(void)events;
+	vm_take_messages((struct vm *)((char *)s - offsetof(struct vm, sock)),
+		MESSAGES_PER_TURN);
+}
