@@ -162,6 +162,7 @@ int jail_create(
 	if (!j)
 		return error_errno(err, ENOMEM, "allocating the jail");
 	j->ns = (struct empty_ns){-1, -1};
+	j->cgroups.fast_fd = -1;
 	j->seccomp_fd = j->exe_fd = j->slot_fd = -1;
 	r = set_up(j, config, err);
 	if (r < 0) {
