@@ -187,22 +187,14 @@ static int compile(
 	return r < 0 ? error_errno(err, -r, "%s program", roles[role].name) : 0;
 }
 
-int seccomp_image_make(struct error *err)
+static int write_sealed(const struct seccomp_image *img, struct error *err)
 {
 	_cleanup_close_ int fd =
 		memfd_create("mayfly-seccomp", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	_cleanup_free_ struct seccomp_image *img = NULL;
-	int r = 0;
+	int r;
 
 	if (fd < 0)
 		return error_errno(err, errno, "memfd_create");
-	img = calloc(1, sizeof(*img));
-	if (!img)
-		return error_errno(err, ENOMEM, "allocating the programs");
-	for (unsigned role = 0; r == 0 && role < SECCOMP_ROLES; role++)
-		r = compile(img, role, err);
-	if (r < 0)
-		return r;
 	r = fd_pwrite_full(fd, img, sizeof(*img), 0);
 	if (r < 0)
 		return error_errno(err, -r, "writing the programs");
@@ -211,4 +203,19 @@ int seccomp_image_make(struct error *err)
 		0)
 		return error_errno(err, errno, "sealing the programs");
 	return take_fd(&fd);
+}
+
+int seccomp_image_make(struct error *err)
+{
+	struct seccomp_image *img = calloc(1, sizeof(*img));
+	int r = 0;
+
+	if (!img)
+		return error_errno(err, ENOMEM, "allocating the programs");
+	for (unsigned role = 0; r == 0 && role < SECCOMP_ROLES; role++)
+		r = compile(img, role, err);
+	if (r == 0)
+		r = write_sealed(img, err);
+	free(img);
+	return r;
 }
