@@ -275,7 +275,8 @@ static bool write_data(struct i8042 *k, uint8_t v)
 	switch (command) {
 	case 0:
 		/* Sending clocks the keyboard. */
-		set_ctr(k, k->ctr & ~CTR_KBD_DISABLE);
+		if (k->ctr & CTR_KBD_DISABLE)
+			set_ctr(k, k->ctr & ~CTR_KBD_DISABLE);
 		kbd_write(k, v);
 		break;
 	case CMD_WRITE_CTR:
