@@ -1,0 +1,230 @@
+#include "virtio/gmem.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* More memory than the regions below tell of: an overrun finds it valid. */
+static uint8_t ram[0x4000];
+
+static struct gmem make(void)
+{
+	struct gmem m = {.n = 0};
+
+	ck_assert_int_eq(gmem_add(&m, 0x10000, ram, 0x1000), 0);
+	ck_assert_int_eq(gmem_add(&m, 0x11000, ram + 0x1000, 0x1000), 0);
+	ck_assert_int_eq(gmem_add(&m, 0x20000, ram + 0x2000, 0x1000), 0);
+	return m;
+}
+
+static const struct {
+	uint64_t gpa, len;
+	int off; /* in ram; -1: no such range */
+} ranges[] = {
+	{0x10000, 1, 0},
+	{0x10000, 0x1000, 0},
+	{0x10fff, 1, 0xfff},
+	{0x11000, 0x1000, 0x1000},
+	{0x20800, 0x800, 0x2800},
+	{0x10000, 0, -1},
+	{0x10800, 0, -1},
+	{0xffff, 1, -1},
+	{0xffff, 2, -1},
+	{0x10000, 0x1001, -1}, /* two regions, even if neighbours */
+	{0x10fff, 2, -1},
+	{0x12000, 1, -1},
+	{0x1ffff, 1, -1},
+	{0x20800, 0x801, -1},
+	{0x21000, 1, -1},
+	{0x21000, 0, -1},
+	{0, 1, -1},
+	{0, UINT64_MAX, -1},
+	{0x10001, UINT64_MAX, -1},
+	{0x10000, UINT64_MAX - 0xffff, -1},
+	{0x20010, UINT64_MAX - 0xf, -1},
+	{UINT64_MAX, 1, -1},
+	{UINT64_MAX, UINT64_MAX, -1},
+};
+
+START_TEST(range_is_inside_one_region_or_nothing)
+{
+	struct gmem m = make();
+	void *got = gmem_range(&m, ranges[_i].gpa, ranges[_i].len);
+
+	if (ranges[_i].off < 0)
+		ck_assert_ptr_null(got);
+	else
+		ck_assert_ptr_eq(got, ram + ranges[_i].off);
+}
+END_TEST
+
+START_TEST(add_keeps_regions_sorted)
+{
+	struct gmem m = {.n = 0};
+
+	ck_assert_int_eq(gmem_add(&m, 0x3000, ram, 0x1000), 0);
+	ck_assert_int_eq(gmem_add(&m, 0x1000, ram + 0x1000, 0x1000), 0);
+	ck_assert_int_eq(gmem_add(&m, 0x2000, ram + 0x2000, 0x1000), 0);
+	ck_assert_uint_eq(m.n, 3);
+	ck_assert_uint_eq(m.regions[0].gpa, 0x1000);
+	ck_assert_uint_eq(m.regions[1].gpa, 0x2000);
+	ck_assert_uint_eq(m.regions[2].gpa, 0x3000);
+	ck_assert_ptr_eq(gmem_range(&m, 0x3004, 4), ram + 4);
+}
+END_TEST
+
+static const struct {
+	uint64_t gpa, len;
+	int want;
+} additions[] = {
+	{0x10000, 0x1000, -EEXIST},
+	{0x10fff, 1, -EEXIST},
+	{0x10800, 0x10000, -EEXIST},
+	{0xf000, 0x1001, -EEXIST},
+	{0x1f000, 0x1001, -EEXIST},
+	{0x1f000, 0x1000, 0},
+	{0xf000, 0x1000, 0},
+	{0x12000, 0x1000, 0},
+	{0x30000, 0, -EINVAL},
+	{UINT64_MAX - 0xfff, 0x1001, -EINVAL},
+	{UINT64_MAX - 0xffe, 0x1000, -EINVAL},
+};
+
+START_TEST(add_refuses_what_overlaps_or_wraps_around)
+{
+	struct gmem m = make();
+
+	ck_assert_int_eq(
+		gmem_add(&m, additions[_i].gpa, ram, additions[_i].len),
+		additions[_i].want);
+	ck_assert_uint_eq(m.n, additions[_i].want == 0 ? 4 : 3);
+}
+END_TEST
+
+START_TEST(add_refuses_one_region_too_many)
+{
+	/* Behind the structure there is memory of ours to look at. */
+	struct {
+		struct gmem m;
+		struct gmem_region after;
+	} box = {.after = {.gpa = 7}};
+
+	for (uint64_t i = 0; i < GMEM_MAX_REGIONS; i++)
+		ck_assert_int_eq(gmem_add(&box.m, i << 16, ram, 16), 0);
+	ck_assert_int_eq(gmem_add(&box.m, 1 << 24, ram, 16), -ENOSPC);
+	ck_assert_uint_eq(box.m.n, GMEM_MAX_REGIONS);
+	ck_assert_uint_eq(box.after.gpa, 7);
+}
+END_TEST
+
+START_TEST(create_goes_around_the_hole)
+{
+	struct error err;
+	struct gmem m;
+	uint8_t *p;
+
+	ck_assert_int_eq(gmem_create(&m, 3 << 20, 2 << 20, 16 << 20, &err), 0);
+	ck_assert_uint_eq(m.n, 2);
+	p = gmem_range(&m, 0, 2 << 20);
+	ck_assert_ptr_nonnull(p);
+	p[(2 << 20) - 1] = 1;
+	p = gmem_range(&m, 16 << 20, 1 << 20);
+	ck_assert_ptr_nonnull(p);
+	p[(1 << 20) - 1] = 1;
+	ck_assert_ptr_null(gmem_range(&m, 2 << 20, 1));
+	ck_assert_ptr_null(gmem_range(&m, 17 << 20, 1));
+	gmem_destroy(&m);
+	ck_assert_uint_eq(m.n, 0);
+}
+END_TEST
+
+START_TEST(create_below_the_hole_is_one_region)
+{
+	struct error err;
+	struct gmem m;
+
+	ck_assert_int_eq(gmem_create(&m, 2 << 20, 2 << 20, 16 << 20, &err), 0);
+	ck_assert_uint_eq(m.n, 1);
+	ck_assert_uint_eq(m.regions[0].len, 2 << 20);
+	gmem_destroy(&m);
+}
+END_TEST
+
+static unsigned long mapped_pages(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	unsigned long n;
+
+	ck_assert_int_eq(fscanf(f, "%lu", &n), 1);
+	fclose(f);
+	return n;
+}
+
+START_TEST(create_names_the_field_and_leaves_nothing_mapped_when_it_fails)
+{
+	struct error err = {.code = 0};
+	struct gmem m = {.n = 9};
+	unsigned long before = mapped_pages();
+
+	ck_assert_int_eq(gmem_create(&m, 1ull << 60, 1 << 30, 2ull << 30, &err),
+		-ENOMEM);
+	ck_assert_int_eq(err.code, ENOMEM);
+	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
+	ck_assert_uint_eq(m.n, 9);
+	ck_assert_uint_lt(mapped_pages(), before + (1 << 17));
+}
+END_TEST
+
+START_TEST(create_refuses_to_make_none)
+{
+	struct error err = {.code = 0};
+	struct gmem m;
+
+	ck_assert_int_eq(gmem_create(&m, 0, 2 << 20, 16 << 20, &err), -EINVAL);
+	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
+}
+END_TEST
+
+START_TEST(create_refuses_a_layout_that_overlaps_itself)
+{
+	struct error err = {.code = 0};
+	struct gmem m;
+	unsigned long before = mapped_pages();
+
+	ck_assert_int_eq(gmem_create(&m, 3ull << 30, 2ull << 30, 1 << 30, &err),
+		-EINVAL);
+	ck_assert_int_eq(err.code, EINVAL);
+	ck_assert_uint_lt(mapped_pages(), before + (1 << 17));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("gmem");
+	TCase *range = tcase_create("range"), *add = tcase_create("add");
+	TCase *create = tcase_create("create");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_loop_test(range, range_is_inside_one_region_or_nothing, 0,
+		sizeof(ranges) / sizeof(ranges[0]));
+	tcase_add_test(add, add_keeps_regions_sorted);
+	tcase_add_loop_test(add, add_refuses_what_overlaps_or_wraps_around, 0,
+		sizeof(additions) / sizeof(additions[0]));
+	tcase_add_test(add, add_refuses_one_region_too_many);
+	tcase_add_test(create, create_goes_around_the_hole);
+	tcase_add_test(create, create_below_the_hole_is_one_region);
+	tcase_add_test(create,
+		create_names_the_field_and_leaves_nothing_mapped_when_it_fails);
+	tcase_add_test(create, create_refuses_to_make_none);
+	tcase_add_test(create, create_refuses_a_layout_that_overlaps_itself);
+	suite_add_tcase(s, range);
+	suite_add_tcase(s, add);
+	suite_add_tcase(s, create);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
