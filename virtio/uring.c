@@ -65,10 +65,13 @@ int uring_enable(struct io_uring *ring, const int *fds, unsigned n_fds)
 	r = io_uring_register_iowq_max_workers(ring, workers);
 	if (r < 0 && r != -EINVAL) /* before 5.15 */
 		return r;
-	r = io_uring_register_restrictions(ring,
-		(struct io_uring_restriction *)only,
+	/* The calls with names of their own are not in liburing 2.3's shared
+	 * library. */
+	r = io_uring_register((unsigned)ring->ring_fd,
+		IORING_REGISTER_RESTRICTIONS, only,
 		sizeof(only) / sizeof(only[0]));
 	if (r < 0)
 		return r;
-	return io_uring_enable_rings(ring);
+	return io_uring_register(
+		(unsigned)ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }

@@ -1,0 +1,846 @@
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "virtio/uring.h"
+#include "virtio/worker.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ENTRIES 16u
+#define N_OPS 200u
+#define MS 1000000ull
+
+static struct worker *w;
+static int file_fd = -1, kick_fd = -1;
+static unsigned file, kick_file;
+static struct error err;
+
+/* An op whose results are counted; sem is posted with each. */
+struct probe {
+	struct worker_op op;
+	unsigned done;
+	int32_t res;
+	uint64_t when;
+	sem_t sem;
+};
+
+static void probe_done(struct worker_op *op, int32_t res)
+{
+	struct probe *p = (struct probe *)op;
+
+	p->res = res;
+	p->when = clock_ns();
+	__atomic_fetch_add(&p->done, 1, __ATOMIC_RELEASE);
+	sem_post(&p->sem);
+}
+
+static void probe_init(struct probe *p)
+{
+	*p = (struct probe){.op = {.done = probe_done}};
+	sem_init(&p->sem, 0, 0);
+}
+
+/* Its tests end in seconds, or not at all. */
+static void probe_wait(struct probe *p)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_sec += 10;
+	while (sem_timedwait(&p->sem, &ts) < 0)
+		ck_assert_int_eq(errno, EINTR);
+}
+
+static void make_worker(void)
+{
+	struct worker_config config = {.name = "io", .entries = ENTRIES};
+
+	file_fd = memfd_create("disk", MFD_CLOEXEC);
+	kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ck_assert_int_eq(ftruncate(file_fd, 1 << 20), 0);
+	ck_assert_int_eq(worker_create(&w, &config, &err), 0);
+	ck_assert_int_eq(worker_add_file(w, file_fd, &file), 0);
+	ck_assert_int_eq(worker_add_file(w, kick_fd, &kick_file), 0);
+}
+
+static void start(void)
+{
+	make_worker();
+	ck_assert_int_eq(worker_start(w, &err), 0);
+}
+
+static void end(void)
+{
+	worker_destroy(w);
+	w = NULL;
+	close_fd(&file_fd);
+	close_fd(&kick_fd);
+}
+
+/* File I/O */
+
+static struct probe ops[N_OPS];
+static uint8_t blocks[N_OPS][512];
+static struct iovec iov[N_OPS];
+
+static void submit_writes(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < N_OPS; i++) {
+		memset(blocks[i], (int)i, sizeof(blocks[i]));
+		iov[i] = (struct iovec){blocks[i], sizeof(blocks[i])};
+		worker_writev(w, &ops[i].op, file, &iov[i], 1, i * 512ull);
+	}
+}
+
+static void submit_reads(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < N_OPS; i++) {
+		memset(blocks[i], 0xee, sizeof(blocks[i]));
+		worker_readv(w, &ops[i].op, file, &iov[i], 1, i * 512ull);
+	}
+}
+
+/* Many times what the ring holds. */
+START_TEST(all_of_a_flood_is_carried_out)
+{
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	worker_call(w, submit_writes, NULL);
+	for (unsigned i = 0; i < N_OPS; i++) {
+		probe_wait(&ops[i]);
+		ck_assert_int_eq(ops[i].res, 512);
+	}
+	worker_call(w, submit_reads, NULL);
+	for (unsigned i = 0; i < N_OPS; i++) {
+		probe_wait(&ops[i]);
+		ck_assert_int_eq(ops[i].res, 512);
+		ck_assert_uint_eq(blocks[i][0], (uint8_t)i);
+		ck_assert_uint_eq(blocks[i][511], (uint8_t)i);
+		ck_assert_uint_eq(ops[i].done, 2);
+	}
+}
+END_TEST
+
+static void submit_few(void *arg)
+{
+	uint64_t *before = arg;
+
+	*before = worker_submits(w);
+	for (unsigned i = 0; i < ENTRIES - 4; i++) {
+		iov[i] = (struct iovec){blocks[i], sizeof(blocks[i])};
+		worker_readv(w, &ops[i].op, file, &iov[i], 1, i * 512ull);
+	}
+}
+
+START_TEST(a_batch_is_one_io_uring_enter)
+{
+	uint64_t before;
+
+	for (unsigned i = 0; i < ENTRIES; i++)
+		probe_init(&ops[i]);
+	worker_call(w, submit_few, &before);
+	for (unsigned i = 0; i < ENTRIES - 4; i++)
+		probe_wait(&ops[i]);
+	ck_assert_uint_eq(worker_submits(w), before + 1);
+}
+END_TEST
+
+static void submit_sync(void *arg)
+{
+	worker_fdatasync(w, arg, file);
+}
+
+static void submit_beyond(void *arg)
+{
+	worker_readv(w, arg, file, iov, 1, 1 << 20);
+}
+
+static void submit_bad(void *arg)
+{
+	static struct iovec nowhere = {(void *)8, 512};
+
+	worker_readv(w, arg, file, &nowhere, 1, 0);
+}
+
+START_TEST(results_are_those_of_the_system_call)
+{
+	probe_init(&ops[0]);
+	iov[0] = (struct iovec){blocks[0], 512};
+	worker_call(w, submit_sync, &ops[0].op);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, 0);
+	worker_call(w, submit_beyond, &ops[0].op);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, 0);
+	worker_call(w, submit_bad, &ops[0].op);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, -EFAULT);
+}
+END_TEST
+
+/* Kicks */
+
+static struct probe kick;
+
+static void start_watching(void)
+{
+	make_worker();
+	probe_init(&kick);
+	ck_assert_int_eq(worker_watch(w, &kick.op, kick_file), 0);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+}
+
+/* One by one, each has to be seen, although nobody reads the counter. */
+START_TEST(each_signal_wakes_the_worker)
+{
+	for (unsigned i = 0; i < 20000; i++) {
+		fd_notify(kick_fd);
+		probe_wait(&kick);
+	}
+}
+END_TEST
+
+/* As a queue does: what a signal tells of is looked for after it. */
+static uint64_t produced, consumed;
+
+static void consume(struct worker_op *op, int32_t res)
+{
+	struct probe *p = (struct probe *)op;
+
+	(void)res;
+	consumed = __atomic_load_n(&produced, __ATOMIC_ACQUIRE);
+	if (consumed == 200000)
+		sem_post(&p->sem);
+}
+
+START_TEST(no_signal_is_lost_in_a_storm)
+{
+	produced = 0;
+	consumed = 0;
+	kick.op.done = consume;
+	for (unsigned i = 0; i < 200000; i++) {
+		__atomic_store_n(&produced, produced + 1, __ATOMIC_RELEASE);
+		fd_notify(kick_fd);
+	}
+	probe_wait(&kick);
+}
+END_TEST
+
+START_TEST(a_signal_from_before_the_start_counts)
+{
+	make_worker();
+	probe_init(&kick);
+	ck_assert_int_eq(worker_watch(w, &kick.op, kick_file), 0);
+	fd_notify(kick_fd);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+	probe_wait(&kick);
+	end();
+}
+END_TEST
+
+/* Timers, deferral, cancellation */
+
+static struct {
+	struct probe *p;
+	uint64_t deadline;
+} timer_args[3];
+
+static void set_timers(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < 3; i++)
+		if (timer_args[i].p)
+			worker_timer(w, &timer_args[i].p->op,
+				timer_args[i].deadline);
+}
+
+START_TEST(timers_come_in_their_order_and_not_before)
+{
+	uint64_t now = clock_ns();
+
+	for (unsigned i = 0; i < 3; i++) {
+		probe_init(&ops[i]);
+		timer_args[i].p = &ops[i];
+	}
+	timer_args[0].deadline = now + 40 * MS;
+	timer_args[1].deadline = now + 10 * MS;
+	timer_args[2].deadline = now - 10 * MS;
+	worker_call(w, set_timers, NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		probe_wait(&ops[i]);
+		ck_assert_int_eq(ops[i].res, -ETIME);
+		ck_assert_uint_ge(ops[i].when, timer_args[i].deadline);
+		ck_assert_uint_eq(ops[i].done, 1);
+	}
+	ck_assert_uint_le(ops[2].when, ops[1].when);
+	ck_assert_uint_lt(ops[1].when, ops[0].when);
+	ck_assert_uint_lt(ops[0].when, now + 5000 * MS);
+}
+END_TEST
+
+static void cancel(void *arg)
+{
+	worker_cancel(w, arg);
+}
+
+START_TEST(a_cancelled_timer_comes_at_once)
+{
+	probe_init(&ops[0]);
+	probe_init(&ops[1]);
+	timer_args[0].p = &ops[0];
+	timer_args[0].deadline = clock_ns() + 3600000 * MS;
+	timer_args[1].p = &ops[1];
+	timer_args[1].deadline = clock_ns() + 7200000 * MS;
+	timer_args[2].p = NULL;
+	worker_call(w, set_timers, NULL);
+	worker_call(w, cancel, &ops[1].op);
+	probe_wait(&ops[1]);
+	ck_assert_int_eq(ops[1].res, -ECANCELED);
+	ck_assert_uint_eq(ops[0].done, 0);
+	worker_call(w, cancel, &ops[0].op);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, -ECANCELED);
+	/* Now it is nowhere: nothing to cancel. */
+	worker_call(w, cancel, &ops[0].op);
+	ck_assert_uint_eq(ops[0].done, 1);
+}
+END_TEST
+
+static int order[8];
+static unsigned n_order;
+
+static void note_0(struct worker_op *op, int32_t res)
+{
+	order[n_order++] = 0;
+	if (n_order < 3)
+		worker_defer(w, op);
+	else
+		probe_done(op, res);
+}
+
+static void note_1(struct worker_op *op, int32_t res)
+{
+	order[n_order++] = 1;
+	probe_done(op, res);
+}
+
+static void defer_two(void *arg)
+{
+	(void)arg;
+	worker_defer(w, &ops[0].op);
+	worker_defer(w, &ops[1].op);
+}
+
+START_TEST(what_is_deferred_again_waits_for_the_others)
+{
+	static const int want[] = {0, 1, 0};
+
+	n_order = 0;
+	probe_init(&ops[0]);
+	probe_init(&ops[1]);
+	ops[0].op.done = note_0;
+	ops[1].op.done = note_1;
+	worker_call(w, defer_two, NULL);
+	probe_wait(&ops[0]);
+	probe_wait(&ops[1]);
+	ck_assert_mem_eq(order, want, sizeof(want));
+	ck_assert_int_eq(ops[1].res, 0);
+}
+END_TEST
+
+/* A read of an empty pipe waits for ever: that one can be cancelled. More of
+ * them than the ring has room for: some are cancelled before they got there. */
+static unsigned pipe_file;
+
+static void read_pipe(void *arg)
+{
+	static struct iovec v = {blocks, 1};
+
+	(void)arg;
+	for (unsigned i = 0; i < N_OPS; i++)
+		worker_readv(w, &ops[i].op, pipe_file, &v, 1, (uint64_t)-1);
+}
+
+static void cancel_all(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < N_OPS; i++)
+		worker_cancel(w, &ops[i].op);
+}
+
+static void read_and_cancel(void *arg)
+{
+	read_pipe(arg);
+	cancel_all(arg);
+}
+
+START_TEST(what_waits_can_be_cancelled)
+{
+	int fds[2];
+
+	make_worker();
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	ck_assert_int_eq(worker_add_file(w, fds[0], &pipe_file), 0);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	if (_i == 0) {
+		worker_call(w, read_pipe, NULL);
+		worker_call(w, cancel_all, NULL);
+	} else {
+		worker_call(w, read_and_cancel, NULL);
+	}
+	for (unsigned i = 0; i < N_OPS; i++) {
+		probe_wait(&ops[i]);
+		ck_assert_int_eq(ops[i].res, -ECANCELED);
+		ck_assert_uint_eq(ops[i].done, 1);
+	}
+	end();
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+/* Calls, start and stop */
+
+static pthread_t called_on;
+
+static void note_thread(void *arg)
+{
+	unsigned *n = arg;
+
+	called_on = pthread_self();
+	++*n;
+}
+
+static void call_from_itself(void *arg)
+{
+	pthread_t outer = pthread_self();
+
+	worker_call(w, note_thread, arg);
+	ck_assert(pthread_equal(outer, called_on));
+}
+
+START_TEST(a_call_runs_on_the_worker_while_there_is_one)
+{
+	unsigned n = 0;
+
+	make_worker();
+	worker_call(w, note_thread, &n);
+	ck_assert(pthread_equal(called_on, pthread_self()));
+	ck_assert_int_eq(worker_start(w, &err), 0);
+	worker_call(w, note_thread, &n);
+	ck_assert(!pthread_equal(called_on, pthread_self()));
+	worker_call(w, call_from_itself, &n);
+	worker_stop(w);
+	worker_call(w, note_thread, &n);
+	ck_assert(pthread_equal(called_on, pthread_self()));
+	ck_assert_uint_eq(n, 4);
+	end();
+}
+END_TEST
+
+static void *call_many(void *arg)
+{
+	for (unsigned i = 0; i < 2000; i++)
+		worker_call(w, note_thread, arg);
+	return NULL;
+}
+
+/* The counter is plain: calls are one at a time. */
+START_TEST(calls_of_many_threads_are_all_run)
+{
+	pthread_t threads[4];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, call_many, &n);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(n, 8000);
+}
+END_TEST
+
+START_TEST(calls_that_meet_the_stop_are_run_as_well)
+{
+	for (unsigned round = 0; round < 50; round++) {
+		pthread_t threads[2];
+		unsigned n = 0;
+
+		start();
+		for (unsigned i = 0; i < 2; i++)
+			pthread_create(&threads[i], NULL, call_many, &n);
+		worker_stop(w);
+		for (unsigned i = 0; i < 2; i++)
+			pthread_join(threads[i], NULL);
+		ck_assert_uint_eq(n, 4000);
+		end();
+	}
+}
+END_TEST
+
+START_TEST(stop_waits_for_what_is_in_flight_and_cancels_timers)
+{
+	start();
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	probe_init(&kick);
+	timer_args[0].p = &kick;
+	timer_args[0].deadline = clock_ns() + 3600000 * MS;
+	timer_args[1].p = NULL;
+	timer_args[2].p = NULL;
+	worker_call(w, set_timers, NULL);
+	worker_call(w, submit_writes, NULL);
+	worker_stop(w);
+	worker_stop(w);
+	for (unsigned i = 0; i < N_OPS; i++) {
+		ck_assert_uint_eq(ops[i].done, 1);
+		ck_assert_int_eq(ops[i].res, 512);
+	}
+	ck_assert_uint_eq(kick.done, 1);
+	ck_assert_int_eq(kick.res, -ECANCELED);
+	end();
+}
+END_TEST
+
+/* Before the thread there is nobody to submit it, afterwards nobody any more:
+ * nothing is left without an answer. */
+START_TEST(what_comes_too_late_is_cancelled)
+{
+	make_worker();
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	probe_init(&kick);
+	worker_call(w, submit_writes, NULL);
+	ck_assert_uint_eq(ops[0].done, 0);
+	worker_stop(w);
+	ck_assert_uint_eq(ops[0].done, 1);
+	ck_assert_uint_eq(ops[N_OPS - 1].done, 1);
+	ck_assert_int_eq(ops[0].res, -ECANCELED);
+	worker_call(w, submit_sync, &ops[0].op);
+	ck_assert_uint_eq(ops[0].done, 2);
+	ck_assert_int_eq(ops[0].res, -ECANCELED);
+	timer_args[0].p = &kick;
+	worker_call(w, set_timers, NULL);
+	ck_assert_int_eq(kick.res, -ECANCELED);
+	end();
+}
+END_TEST
+
+START_TEST(what_was_queued_before_the_start_is_carried_out)
+{
+	make_worker();
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	worker_call(w, submit_writes, NULL);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+	for (unsigned i = 0; i < N_OPS; i++) {
+		probe_wait(&ops[i]);
+		ck_assert_int_eq(ops[i].res, 512);
+	}
+	end();
+}
+END_TEST
+
+static int refuse(void *arg)
+{
+	*(pthread_t *)arg = pthread_self();
+	return -EPERM;
+}
+
+START_TEST(a_thread_that_cannot_start_is_an_error)
+{
+	struct worker_config config = {.name = "io",
+		.entries = ENTRIES,
+		.thread_start = refuse,
+		.arg = &called_on};
+
+	ck_assert_int_eq(worker_create(&w, &config, &err), 0);
+	ck_assert_int_eq(worker_start(w, &err), -EPERM);
+	ck_assert_int_eq(err.code, EPERM);
+	ck_assert(!pthread_equal(called_on, pthread_self()));
+	worker_destroy(w);
+	worker_destroy(NULL);
+}
+END_TEST
+
+START_TEST(files_have_an_end)
+{
+	unsigned index, n = 0;
+
+	make_worker();
+	while (worker_add_file(w, file_fd, &index) == 0)
+		ck_assert_uint_lt(n++, WORKER_MAX_FILES);
+	ck_assert_uint_eq(index, WORKER_MAX_FILES - 1);
+	ck_assert_int_eq(worker_add_file(w, file_fd, &index), -ENOSPC);
+	end();
+}
+END_TEST
+
+/*
+ * The system calls a running worker makes, and no other: what the seccomp
+ * program for workers may be as narrow as. rt_sigprocmask, madvise, munmap and
+ * exit are of the thread's end.
+ */
+#define ALLOW(name)                                                            \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                 \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+
+static int install_filter(void *arg)
+{
+	static struct sock_filter insns[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			offsetof(struct seccomp_data, nr)),
+		ALLOW(io_uring_enter),
+		ALLOW(futex),
+		ALLOW(write),
+		ALLOW(clock_gettime),
+		ALLOW(rt_sigprocmask),
+		ALLOW(madvise),
+		ALLOW(munmap),
+		ALLOW(exit),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog prog = {sizeof(insns) / sizeof(insns[0]), insns};
+
+	(void)arg;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
+		return -errno;
+	return 0;
+}
+
+static void notify(void *arg)
+{
+	fd_notify(*(int *)arg);
+}
+
+static void forbidden(void *arg)
+{
+	*(long *)arg = syscall(SYS_getppid);
+}
+
+static void jailed(bool break_out)
+{
+	struct worker_config config = {.name = "io",
+		.entries = ENTRIES,
+		.thread_start = install_filter};
+	long got;
+
+	file_fd = memfd_create("disk", MFD_CLOEXEC);
+	kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	worker_create(&w, &config, &err);
+	worker_add_file(w, file_fd, &file);
+	worker_add_file(w, kick_fd, &kick_file);
+	probe_init(&kick);
+	worker_watch(w, &kick.op, kick_file);
+	if (worker_start(w, &err) < 0)
+		_exit(2);
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	timer_args[0].p = &ops[0];
+	timer_args[0].deadline = clock_ns() + 1 * MS;
+	worker_call(w, set_timers, NULL);
+	sem_wait(&ops[0].sem);
+	worker_call(w, submit_writes, NULL);
+	for (unsigned i = 0; i < N_OPS; i++)
+		sem_wait(&ops[i].sem);
+	worker_call(w, submit_sync, &ops[0].op);
+	sem_wait(&ops[0].sem);
+	worker_call(w, cancel, &ops[0].op);
+	worker_call(w, notify, &kick_fd);
+	sem_wait(&kick.sem);
+	if (break_out)
+		worker_call(w, forbidden, &got);
+	worker_stop(w);
+	_exit(0);
+}
+
+START_TEST(it_lives_in_its_seccomp_filter)
+{
+	int wstatus;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		jailed(_i == 1);
+	ck_assert_int_eq(waitpid(pid, &wstatus, 0), pid);
+	if (_i == 0) {
+		ck_assert(WIFEXITED(wstatus));
+		ck_assert_int_eq(WEXITSTATUS(wstatus), 0);
+	} else {
+		ck_assert(WIFSIGNALED(wstatus));
+		ck_assert_int_eq(WTERMSIG(wstatus), SIGSYS);
+	}
+}
+END_TEST
+
+/* The ring's restrictions */
+
+static struct io_uring ring;
+
+static void make_ring(void)
+{
+	int fds[] = {-1};
+
+	file_fd = memfd_create("disk", MFD_CLOEXEC);
+	fds[0] = file_fd;
+	ck_assert_int_eq(uring_create(&ring, 4, &err), 0);
+	ck_assert_int_eq(uring_enable(&ring, fds, 1), 0);
+}
+
+static void end_ring(void)
+{
+	io_uring_queue_exit(&ring);
+	close_fd(&file_fd);
+}
+
+static int run_sqe(uint8_t opcode, int fd, unsigned flags)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	static struct iovec v = {blocks, 1};
+	struct io_uring_cqe *cqe;
+	int res;
+
+	io_uring_prep_rw(opcode, sqe, fd, &v, 1, 0);
+	if (opcode == IORING_OP_FSYNC || opcode == IORING_OP_ASYNC_CANCEL) {
+		sqe->addr = 0;
+		sqe->len = 0;
+	}
+	sqe->flags |= (uint8_t)flags;
+	ck_assert_int_eq(io_uring_submit(&ring), 1);
+	ck_assert_int_eq(io_uring_wait_cqe(&ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(&ring, cqe);
+	return res;
+}
+
+START_TEST(only_a_few_opcodes_are_allowed)
+{
+	ck_assert_int_eq(run_sqe(IORING_OP_WRITEV, 0, IOSQE_FIXED_FILE), 1);
+	ck_assert_int_eq(run_sqe(IORING_OP_READV, 0, IOSQE_FIXED_FILE), 1);
+	ck_assert_int_eq(run_sqe(IORING_OP_FSYNC, 0, IOSQE_FIXED_FILE), 0);
+	ck_assert_int_eq(
+		run_sqe(IORING_OP_ASYNC_CANCEL, 0, IOSQE_FIXED_FILE), -ENOENT);
+	for (unsigned op = 0; op < IORING_OP_LAST; op++) {
+		if (op == IORING_OP_WRITEV || op == IORING_OP_READV ||
+			op == IORING_OP_FSYNC || op == IORING_OP_POLL_ADD ||
+			op == IORING_OP_ASYNC_CANCEL)
+			continue;
+		ck_assert_int_eq(
+			run_sqe((uint8_t)op, 0, IOSQE_FIXED_FILE), -EACCES);
+	}
+}
+END_TEST
+
+START_TEST(only_registered_files_are_allowed)
+{
+	ck_assert_int_eq(run_sqe(IORING_OP_READV, file_fd, 0), -EACCES);
+	ck_assert_int_eq(
+		run_sqe(IORING_OP_READV, 0, IOSQE_FIXED_FILE | IOSQE_IO_DRAIN),
+		-EACCES);
+	ck_assert_int_eq(run_sqe(IORING_OP_READV, 1, IOSQE_FIXED_FILE), -EBADF);
+}
+END_TEST
+
+START_TEST(nothing_can_be_registered_any_more)
+{
+	struct io_uring_restriction any = {.opcode = IORING_RESTRICTION_SQE_OP,
+		.sqe_op = IORING_OP_OPENAT};
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	ck_assert_int_lt(io_uring_register_eventfd(&ring, fd), 0);
+	ck_assert_int_lt(io_uring_register_files_update(&ring, 0, &fd, 1), 0);
+	ck_assert_int_lt(io_uring_unregister_files(&ring), 0);
+	ck_assert_int_lt(syscall(SYS_io_uring_register, ring.ring_fd,
+				 IORING_REGISTER_RESTRICTIONS, &any, 1),
+		0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(a_ring_that_cannot_be_made_is_an_error)
+{
+	struct io_uring none;
+
+	ck_assert_int_eq(uring_create(&none, 1u << 30, &err), -EINVAL);
+	ck_assert_int_eq(err.code, EINVAL);
+}
+END_TEST
+
+static TCase *life_case(void)
+{
+	TCase *t = tcase_create("life");
+
+	tcase_add_test(t, a_call_runs_on_the_worker_while_there_is_one);
+	tcase_add_test(t, calls_that_meet_the_stop_are_run_as_well);
+	tcase_add_test(t, a_signal_from_before_the_start_counts);
+	tcase_add_loop_test(t, what_waits_can_be_cancelled, 0, 2);
+	tcase_add_test(t, stop_waits_for_what_is_in_flight_and_cancels_timers);
+	tcase_add_test(t, what_comes_too_late_is_cancelled);
+	tcase_add_test(t, what_was_queued_before_the_start_is_carried_out);
+	tcase_add_test(t, a_thread_that_cannot_start_is_an_error);
+	tcase_add_test(t, files_have_an_end);
+	return t;
+}
+
+/* Sanitizers have threads and system calls of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+int main(void)
+{
+	Suite *s = suite_create("worker");
+	TCase *io = tcase_create("io"), *kicks = tcase_create("kicks");
+	TCase *jail = tcase_create("jail"), *limits = tcase_create("ring");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(io, start, end);
+	tcase_add_test(io, all_of_a_flood_is_carried_out);
+	tcase_add_test(io, a_batch_is_one_io_uring_enter);
+	tcase_add_test(io, results_are_those_of_the_system_call);
+	tcase_add_test(io, timers_come_in_their_order_and_not_before);
+	tcase_add_test(io, a_cancelled_timer_comes_at_once);
+	tcase_add_test(io, what_is_deferred_again_waits_for_the_others);
+	tcase_add_test(io, calls_of_many_threads_are_all_run);
+	tcase_add_checked_fixture(kicks, start_watching, end);
+	tcase_add_test(kicks, each_signal_wakes_the_worker);
+	tcase_add_test(kicks, no_signal_is_lost_in_a_storm);
+	tcase_add_loop_test(
+		jail, it_lives_in_its_seccomp_filter, 0, SANITIZED ? 0 : 2);
+	tcase_add_checked_fixture(limits, make_ring, end_ring);
+	tcase_add_test(limits, only_a_few_opcodes_are_allowed);
+	tcase_add_test(limits, only_registered_files_are_allowed);
+	tcase_add_test(limits, nothing_can_be_registered_any_more);
+	tcase_add_test(limits, a_ring_that_cannot_be_made_is_an_error);
+	suite_add_tcase(s, io);
+	suite_add_tcase(s, kicks);
+	suite_add_tcase(s, life_case());
+	suite_add_tcase(s, jail);
+	suite_add_tcase(s, limits);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
