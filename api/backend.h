@@ -62,6 +62,7 @@ struct api_vm {
 	int exit_signal;         /* 0: exited by itself */
 	uint64_t console_bytes, console_dropped;
 	bool started;                  /* it has a timeline and counters */
+	uint64_t received_ns;          /* CLOCK_MONOTONIC, of the request */
 	uint64_t moments[API_MOMENTS]; /* ns after the request; 0: not yet */
 };
 

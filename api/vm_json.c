@@ -28,6 +28,7 @@ static struct json_object *timeline_write(const struct api_vm *vm)
 {
 	struct json_object *o = json_object_new_object();
 
+	json_add_uint(o, "clock_monotonic_ns", vm->received_ns);
 	json_add_uint(o, "request_received", 0);
 	for (unsigned i = 0; i < API_MOMENTS; i++)
 		if (vm->moments[i])

@@ -123,6 +123,7 @@ static void show_moments(
 {
 	uint64_t now = clock_ns();
 
+	ret->received_ns = vm->received_ns;
 	for (unsigned i = 0; i < VM_MOMENTS; i++) {
 		uint64_t at = load(&s->moments[i]);
 
