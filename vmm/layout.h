@@ -15,7 +15,9 @@
 #define LAYOUT_EBDA 0x9fc00ull /* MP table; low RAM ends here */
 #define LAYOUT_EBDA_END 0xa0000ull
 #define LAYOUT_ACPI 0xe0000ull /* RSDP first, then the tables */
-#define LAYOUT_ACPI_END 0x100000ull
+#define LAYOUT_ACPI_END 0xff000ull
+#define LAYOUT_ROM 0xff000ull /* 1 page, all the firmware there is: */
+#define LAYOUT_RESET_VECTOR 0xffff0ull
 #define LAYOUT_HIGH_RAM 0x100000ull /* kernels go here */
 
 /* The hole below 4 GiB; RAM that would lie in it continues at 4 GiB. */

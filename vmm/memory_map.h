@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define MEMORY_MAP_MAX (GMEM_MAX_REGIONS + 3)
+#define MEMORY_MAP_MAX (GMEM_MAX_REGIONS + 4)
 
 #define MEMORY_RAM 1u
 #define MEMORY_RESERVED 2u

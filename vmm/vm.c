@@ -6,6 +6,7 @@
 #include "vmm/kvm.h"
 #include "vmm/msrs.h"
 #include "vmm/regs.h"
+#include "vmm/reset_vector.h"
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
@@ -457,6 +458,8 @@ int vm_load(struct vm *vm, const struct msg_start *start, const int *fds,
 		r = acpi_write(&vm->mem, &platform, &images.rsdp_gpa, err);
 	if (r == 0)
 		r = mptable_write(&vm->mem, &platform, err);
+	if (r == 0)
+		r = reset_vector_write(&vm->mem, err);
 	if (r == 0)
 		r = boot_load(&vm->mem, &images, &entry, err);
 	if (r < 0)

@@ -290,11 +290,12 @@ static void check_entry(unsigned i, uint64_t addr, uint64_t size, uint32_t type)
 START_TEST(the_map_tells_low_memory_tables_and_the_rest)
 {
 	ck_assert_int_eq(load(), 0);
-	ck_assert_uint_eq(params()->e820_entries, 4);
+	ck_assert_uint_eq(params()->e820_entries, 5);
 	check_entry(0, 0, LAYOUT_EBDA, 1);
 	check_entry(1, LAYOUT_EBDA, LAYOUT_ACPI - LAYOUT_EBDA, 2);
-	check_entry(2, LAYOUT_ACPI, MIB - LAYOUT_ACPI, 3);
-	check_entry(3, MIB, MEM - MIB, 1);
+	check_entry(2, LAYOUT_ACPI, LAYOUT_ROM - LAYOUT_ACPI, 3);
+	check_entry(3, LAYOUT_ROM, MIB - LAYOUT_ROM, 2);
+	check_entry(4, MIB, MEM - MIB, 1);
 	ck_assert_uint_eq(params()->acpi_rsdp_addr, LAYOUT_ACPI);
 }
 END_TEST
@@ -303,14 +304,14 @@ START_TEST(the_map_leaves_the_hole_out)
 {
 	make_memory(LAYOUT_HOLE);
 	ck_assert_int_eq(load(), 0);
-	ck_assert_uint_eq(params()->e820_entries, 4);
-	check_entry(3, MIB, LAYOUT_HOLE - MIB, 1);
+	ck_assert_uint_eq(params()->e820_entries, 5);
+	check_entry(4, MIB, LAYOUT_HOLE - MIB, 1);
 
 	make_memory(LAYOUT_HOLE + 3 * MIB);
 	ck_assert_int_eq(load(), 0);
-	ck_assert_uint_eq(params()->e820_entries, 5);
-	check_entry(3, MIB, LAYOUT_HOLE - MIB, 1);
-	check_entry(4, LAYOUT_HOLE_END, 3 * MIB, 1);
+	ck_assert_uint_eq(params()->e820_entries, 6);
+	check_entry(4, MIB, LAYOUT_HOLE - MIB, 1);
+	check_entry(5, LAYOUT_HOLE_END, 3 * MIB, 1);
 }
 END_TEST
 
@@ -320,7 +321,7 @@ START_TEST(the_map_of_odd_memories_has_no_empty_entry)
 	struct memory_map_entry map[MEMORY_MAP_MAX];
 
 	make_memory(MIB);
-	ck_assert_uint_eq(memory_map(&mem, map), 3);
+	ck_assert_uint_eq(memory_map(&mem, map), 4);
 	gmem_destroy(&mem);
 	ck_assert_uint_eq(memory_map(&mem, map), 0);
 	ck_assert_uint_eq(memory_map_low_end(&mem), 0);

@@ -86,14 +86,14 @@ START_TEST(the_start_info_is_laid_out_as_the_abi_says)
 	ck_assert_uint_eq(u64(LAYOUT_PVH_INFO + 16), 0);
 	ck_assert_uint_eq(u64(LAYOUT_PVH_INFO + 24), LAYOUT_CMDLINE);
 	ck_assert_uint_eq(u64(LAYOUT_PVH_INFO + 32), LAYOUT_ACPI);
-	ck_assert_uint_eq(u32(LAYOUT_PVH_INFO + 48), 4); /* map entries */
+	ck_assert_uint_eq(u32(LAYOUT_PVH_INFO + 48), 5); /* map entries */
 	map = u64(LAYOUT_PVH_INFO + 40);
 	ck_assert_uint_eq(u64(map), 0);
 	ck_assert_uint_eq(u64(map + 8), LAYOUT_EBDA);
 	ck_assert_uint_eq(u32(map + 16), 1);
-	ck_assert_uint_eq(u64(map + 72), MIB);
-	ck_assert_uint_eq(u64(map + 72 + 8), MEM - MIB);
-	ck_assert_uint_eq(u32(map + 72 + 16), 1);
+	ck_assert_uint_eq(u64(map + 96), MIB);
+	ck_assert_uint_eq(u64(map + 96 + 8), MEM - MIB);
+	ck_assert_uint_eq(u32(map + 96 + 16), 1);
 	ck_assert_str_eq(gmem_range(&mem, LAYOUT_CMDLINE, 6), "quiet");
 }
 END_TEST
