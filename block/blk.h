@@ -16,9 +16,8 @@
 struct blk_config {
 	int fd;              /* borrowed until destroy */
 	uint64_t size_bytes; /* a multiple of 512 */
-	/* fd has O_DIRECT and wants memory and file offsets to be multiples of
-	 * this, a power of two up to 512; 0: buffered. (A disk of larger blocks
-	 * is opened buffered: guests may write single sectors.) */
+	/* fd has O_DIRECT and wants addresses, lengths and offsets to be
+	 * multiples of this, a power of two; 0: buffered. */
 	uint32_t direct_align;
 	bool read_only;  /* VIRTIO_BLK_F_RO */
 	bool writeback;  /* VIRTIO_BLK_F_FLUSH; else flushes are no-ops */

@@ -1,11 +1,14 @@
 #include "block/raw.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 /* Of the buffer that what is not aligned goes through, in parts. */
 #define BOUNCE_BYTES (64u << 10)
+
+#define SECTOR_BYTES 512u
 
 struct raw {
 	struct worker *worker;
@@ -173,6 +176,17 @@ void raw_cancel(struct raw *r, struct raw_io *io)
 	worker_cancel(r->worker, &io->op);
 }
 
+/* Guests may write single sectors: where the host's blocks are larger than
+ * that, its page cache puts them together. */
+static int leave_direct(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_DIRECT) < 0)
+		return -errno;
+	return 0;
+}
+
 int raw_create(struct raw **ret, struct worker *w, int fd,
 	uint32_t direct_align, struct error *err)
 {
@@ -180,10 +194,16 @@ int raw_create(struct raw **ret, struct worker *w, int fd,
 	void *buf;
 	int e;
 
-	if (direct_align > 512 || (direct_align & (direct_align - 1)))
+	if (direct_align & (direct_align - 1))
 		return error_set(err, EINVAL,
-			"direct I/O in units of %u bytes is not supported",
+			"direct I/O in units of %u bytes makes no sense",
 			direct_align);
+	if (direct_align > SECTOR_BYTES) {
+		e = leave_direct(fd);
+		if (e < 0)
+			return error_errno(err, -e, "leaving direct I/O");
+		direct_align = 0;
+	}
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return error_errno(err, ENOMEM, "raw disk");

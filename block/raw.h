@@ -38,9 +38,10 @@ struct raw_io {
 };
 
 /*
- * fd: borrowed until destroy. direct_align: fd has O_DIRECT and wants addresses
- * and lengths to be multiples of this, a power of two up to 512, which every
- * offset is; 0: buffered. Before worker_start().
+ * fd: borrowed until destroy. direct_align: fd has O_DIRECT and wants
+ * addresses, lengths and offsets to be multiples of this, a power of two; 0:
+ * buffered. O_DIRECT is given up when that is more than a sector. Before
+ * worker_start().
  */
 int raw_create(struct raw **ret, struct worker *w, int fd,
 	uint32_t direct_align, struct error *err);

@@ -1,0 +1,395 @@
+#include "base/cleanup.h"
+#include "block/raw.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BYTES (1u << 20)
+#define N_IOS 3u
+
+static struct worker *w;
+static struct raw *raw;
+static int disk = -1, peer = -1;
+static struct error err;
+
+static struct probe {
+	struct raw_io io;
+	unsigned done;
+	int err;
+	sem_t sem;
+} ios[N_IOS];
+static struct iovec iov[N_IOS][4];
+static uint8_t mem[2 * BYTES] __attribute__((aligned(4096)));
+static uint8_t image[BYTES];
+
+static void probe_done(struct raw_io *io, int e)
+{
+	struct probe *p = (struct probe *)io;
+
+	p->err = e;
+	p->done++;
+	sem_post(&p->sem);
+}
+
+static int wait_for(struct probe *p)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_sec += 10;
+	while (sem_timedwait(&p->sem, &ts) < 0)
+		ck_assert_int_eq(errno, EINTR);
+	ck_assert_uint_eq(p->done, 1);
+	return p->err;
+}
+
+static void submit(void *arg)
+{
+	raw_submit(raw, arg);
+}
+
+static void cancel(void *arg)
+{
+	raw_cancel(raw, arg);
+}
+
+/* Ends of pieces: the last is the length. */
+static void prepare(unsigned i, enum raw_kind kind, uint64_t off, uint8_t *at,
+	const size_t *ends)
+{
+	size_t from = 0;
+	unsigned n;
+
+	ios[i] = (struct probe){.io = {.kind = kind,
+					.off_bytes = off,
+					.iov = iov[i],
+					.done = probe_done}};
+	for (n = 0; ends[n]; n++) {
+		iov[i][n] = (struct iovec){at + from, ends[n] - from};
+		from = ends[n];
+	}
+	ios[i].io.n = n;
+	ios[i].io.len = from;
+	sem_init(&ios[i].sem, 0, 0);
+}
+
+static void run(int fd, uint32_t align)
+{
+	struct worker_config config = {.name = "io", .entries = 16};
+
+	ck_assert_int_eq(worker_create(&w, &config, &err), 0);
+	ck_assert_int_eq(raw_create(&raw, w, fd, align, &err), 0);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+}
+
+static void fill(uint8_t *at, size_t n, unsigned seed)
+{
+	for (size_t i = 0; i < n; i++)
+		at[i] = (uint8_t)((i * 31 + i / 251 + seed) & 0xff);
+}
+
+static void end(void)
+{
+	worker_destroy(w);
+	raw_destroy(raw);
+	close_fd(&disk);
+	close_fd(&peer);
+}
+
+static void make_disk(void)
+{
+	disk = memfd_create("disk", MFD_CLOEXEC);
+	fill(image, sizeof(image), 3);
+	ck_assert_int_eq(write(disk, image, sizeof(image)), sizeof(image));
+}
+
+/* A disk that gives what we feed it, when we do. */
+static void make_stream(void)
+{
+	int fds[2];
+
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	disk = fds[0];
+	peer = fds[1];
+}
+
+/* Buffered, or through the bounce buffer (of 64 KiB): odd addresses, and more
+ * than one part. */
+START_TEST(reads_and_writes_are_whole)
+{
+	static const size_t ends[] = {1, 513, 70000, 200 << 10, 0};
+	uint8_t *at = mem + 3;
+
+	make_disk();
+	run(disk, _i ? 512 : 0);
+	prepare(0, RAW_READ, 1024, at, ends);
+	worker_call(w, submit, &ios[0].io);
+	ck_assert_int_eq(wait_for(&ios[0]), 0);
+	ck_assert_mem_eq(at, image + 1024, 200 << 10);
+	fill(at, 200 << 10, 77);
+	prepare(1, RAW_WRITE, 512, at, ends);
+	worker_call(w, submit, &ios[1].io);
+	ck_assert_int_eq(wait_for(&ios[1]), 0);
+	memcpy(image + 512, at, 200 << 10);
+	ck_assert_int_eq(pread(disk, mem, BYTES, 0), BYTES);
+	ck_assert_mem_eq(mem, image, BYTES);
+	prepare(2, RAW_SYNC, 0, NULL, (size_t[]){0});
+	worker_call(w, submit, &ios[2].io);
+	ck_assert_int_eq(wait_for(&ios[2]), 0);
+	end();
+}
+END_TEST
+
+static void submit_all(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < N_IOS; i++)
+		raw_submit(raw, &ios[i].io);
+}
+
+START_TEST(one_buffer_serves_several)
+{
+	static const size_t ends[] = {130 << 10, 0};
+
+	make_disk();
+	run(disk, 512);
+	for (unsigned i = 0; i < N_IOS; i++)
+		prepare(i, RAW_READ, i * 512ull, mem + i * (256u << 10) + 1,
+			ends);
+	worker_call(w, submit_all, NULL);
+	for (unsigned i = 0; i < N_IOS; i++) {
+		ck_assert_int_eq(wait_for(&ios[i]), 0);
+		ck_assert_mem_eq(
+			mem + i * (256u << 10) + 1, image + i * 512, 130 << 10);
+	}
+	end();
+}
+END_TEST
+
+/* The real thing, where the file system has it. */
+START_TEST(direct_io_takes_any_address)
+{
+	static const size_t ends[] = {5, 1000, 4096, 0};
+	int fd = open(".", O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return;
+	disk = fd;
+	fill(image, sizeof(image), 5);
+	memcpy(mem, image, sizeof(image));
+	ck_assert_int_eq(write(fd, mem, sizeof(image)), sizeof(image));
+	run(fd, 512);
+	prepare(0, RAW_READ, 4096, mem + BYTES + 1, ends);
+	prepare(1, RAW_WRITE, 8192, mem + 9, ends);
+	prepare(2, RAW_READ, 0, mem + BYTES + 8192, (size_t[]){4096, 0});
+	worker_call(w, submit_all, NULL);
+	for (unsigned i = 0; i < N_IOS; i++)
+		ck_assert_int_eq(wait_for(&ios[i]), 0);
+	ck_assert_mem_eq(mem + BYTES + 1, image + 4096, 4096);
+	ck_assert_mem_eq(mem + BYTES + 8192, image, 4096);
+	ck_assert_int_eq(pread(fd, mem + BYTES, 4096, 8192), 4096);
+	ck_assert_mem_eq(mem + BYTES, image + 9, 4096);
+	end();
+}
+END_TEST
+
+START_TEST(large_blocks_end_direct_io)
+{
+	struct worker_config config = {.name = "io", .entries = 16};
+
+	disk = open(".", O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+	if (disk < 0)
+		return;
+	ck_assert_int_eq(worker_create(&w, &config, &err), 0);
+	ck_assert_int_eq(raw_create(&raw, w, disk, 4096, &err), 0);
+	ck_assert_int_eq(fcntl(disk, F_GETFL) & O_DIRECT, 0);
+	end();
+}
+END_TEST
+
+START_TEST(an_alignment_is_a_power_of_two)
+{
+	struct worker_config config = {.name = "io", .entries = 16};
+
+	ck_assert_int_eq(worker_create(&w, &config, &err), 0);
+	ck_assert_int_eq(raw_create(&raw, w, 0, 768, &err), -EINVAL);
+	ck_assert_int_eq(raw_create(&raw, w, 0, 3, &err), -EINVAL);
+	worker_destroy(w);
+	raw_destroy(NULL);
+}
+END_TEST
+
+/* Three parts of what is asked for, in pieces that the parts do not keep to. */
+START_TEST(a_short_transfer_is_continued_where_it_stopped)
+{
+	static const size_t ends[] = {700, 1536, 3000, 4096, 0};
+	uint8_t *at = mem + (_i ? 1 : 0);
+	struct timespec ms = {.tv_nsec = 20000000};
+
+	make_stream();
+	run(disk, _i ? 512 : 0);
+	fill(image, 4096, 9);
+	prepare(0, RAW_READ, 0, at, ends);
+	worker_call(w, submit, &ios[0].io);
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert_int_eq(
+			write(peer, image + 1024 * (size_t)i, 1024), 1024);
+		nanosleep(&ms, NULL);
+	}
+	ck_assert_int_eq(wait_for(&ios[0]), 0);
+	ck_assert_mem_eq(at, image, 4096);
+	end();
+}
+END_TEST
+
+START_TEST(a_file_that_ends_early_is_an_error)
+{
+	static const size_t ends[] = {1024, 0};
+
+	make_disk();
+	run(disk, _i ? 512 : 0);
+	ck_assert_int_eq(ftruncate(disk, 1024 + 512), 0);
+	prepare(0, RAW_READ, 1024, mem + (_i ? 1 : 0), ends);
+	worker_call(w, submit, &ios[0].io);
+	ck_assert_int_eq(wait_for(&ios[0]), EIO);
+	prepare(1, RAW_READ, 8192, mem + (_i ? 1 : 0), ends);
+	worker_call(w, submit, &ios[1].io);
+	ck_assert_int_eq(wait_for(&ios[1]), EIO);
+	/* And the line goes on after an error. */
+	prepare(2, RAW_READ, 0, mem + (_i ? 1 : 0), ends);
+	worker_call(w, submit, &ios[2].io);
+	ck_assert_int_eq(wait_for(&ios[2]), 0);
+	end();
+}
+END_TEST
+
+START_TEST(errors_are_those_of_the_system_call)
+{
+	static const size_t ends[] = {512, 0};
+
+	disk = open("/dev/full", O_RDWR | O_CLOEXEC);
+	run(disk, _i ? 512 : 0);
+	prepare(0, RAW_WRITE, 0, mem + (_i ? 1 : 0), ends);
+	worker_call(w, submit, &ios[0].io);
+	ck_assert_int_eq(wait_for(&ios[0]), ENOSPC);
+	prepare(1, RAW_SYNC, 0, NULL, (size_t[]){0});
+	worker_call(w, submit, &ios[1].io);
+	ck_assert_int_eq(wait_for(&ios[1]), EINVAL);
+	end();
+}
+END_TEST
+
+static void cancel_all(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < N_IOS; i++)
+		raw_cancel(raw, &ios[i].io);
+}
+
+/* One blocked in the kernel, and, with the buffer, two in line behind it. */
+START_TEST(what_waits_can_be_cancelled)
+{
+	static const size_t ends[] = {512, 0};
+
+	make_stream();
+	run(disk, _i ? 512 : 0);
+	for (unsigned i = 0; i < N_IOS; i++)
+		prepare(i, RAW_READ, 0, mem + i * 1024 + (_i ? 1 : 0), ends);
+	worker_call(w, submit_all, NULL);
+	worker_call(w, cancel_all, NULL);
+	for (unsigned i = 0; i < N_IOS; i++)
+		ck_assert_int_eq(wait_for(&ios[i]), ECANCELED);
+	/* What came and went has left nothing behind. */
+	prepare(0, RAW_READ, 0, mem + (_i ? 1 : 0), ends);
+	worker_call(w, submit, &ios[0].io);
+	ck_assert_int_eq(write(peer, image, 512), 512);
+	ck_assert_int_eq(wait_for(&ios[0]), 0);
+	end();
+}
+END_TEST
+
+static void finish_one_cancel_next(struct raw_io *io, int e)
+{
+	raw_cancel(raw, &ios[1].io);
+	probe_done(io, e);
+}
+
+/* In line and cancelled by the one before it, while a third waits. */
+START_TEST(the_line_goes_on_behind_a_cancelled_one)
+{
+	static const size_t ends[] = {512, 0};
+
+	make_disk();
+	run(disk, 512);
+	for (unsigned i = 0; i < N_IOS; i++)
+		prepare(i, RAW_READ, 0, mem + i * 1024 + 1, ends);
+	ios[0].io.done = finish_one_cancel_next;
+	worker_call(w, submit_all, NULL);
+	ck_assert_int_eq(wait_for(&ios[0]), 0);
+	ck_assert_int_eq(wait_for(&ios[1]), ECANCELED);
+	ck_assert_int_eq(wait_for(&ios[2]), 0);
+	end();
+}
+END_TEST
+
+static void submit_and_cancel(void *arg)
+{
+	submit(arg);
+	cancel(arg);
+}
+
+/* Before it began, and after a part of it. */
+START_TEST(a_cancelled_transfer_is_not_continued)
+{
+	static const size_t ends[] = {1024, 0};
+	struct timespec ms = {.tv_nsec = 20000000};
+
+	make_stream();
+	run(disk, _i % 2 ? 512 : 0);
+	ck_assert_int_eq(write(peer, image, 512), 512);
+	prepare(0, RAW_READ, 0, mem + (_i % 2 ? 1 : 0), ends);
+	if (_i < 2) {
+		worker_call(w, submit_and_cancel, &ios[0].io);
+	} else {
+		worker_call(w, submit, &ios[0].io);
+		nanosleep(&ms, NULL);
+		worker_call(w, cancel, &ios[0].io);
+	}
+	ck_assert_int_eq(wait_for(&ios[0]), ECANCELED);
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("raw");
+	TCase *t = tcase_create("raw");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_loop_test(t, reads_and_writes_are_whole, 0, 2);
+	tcase_add_test(t, one_buffer_serves_several);
+	tcase_add_test(t, direct_io_takes_any_address);
+	tcase_add_test(t, large_blocks_end_direct_io);
+	tcase_add_test(t, an_alignment_is_a_power_of_two);
+	tcase_add_loop_test(
+		t, a_short_transfer_is_continued_where_it_stopped, 0, 2);
+	tcase_add_loop_test(t, a_file_that_ends_early_is_an_error, 0, 2);
+	tcase_add_loop_test(t, errors_are_those_of_the_system_call, 0, 2);
+	tcase_add_loop_test(t, what_waits_can_be_cancelled, 0, 2);
+	tcase_add_test(t, the_line_goes_on_behind_a_cancelled_one);
+	tcase_add_loop_test(t, a_cancelled_transfer_is_not_continued, 0, 4);
+	suite_add_tcase(s, t);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
