@@ -37,6 +37,16 @@ static void send_done(int sock, uint32_t seq, int r)
 	send_msg(sock, &m);
 }
 
+/* The guest finds the process without what only its start needed: all but the
+ * wake eventfd and the drives. */
+static void close_start_fds(const struct msg_start *m, const int *fds)
+{
+	for (unsigned i = 0; i < MSG_START_FD_FIXED + (m->has_initrd ? 1u : 0u);
+		i++)
+		if (i != MSG_START_FD_WAKE)
+			close(fds[i]);
+}
+
 /*
  * From the message to the guest's first instruction. Threads first, then this
  * one's filter (so that they do not inherit it beside their own), and only
@@ -58,6 +68,7 @@ static int start(struct vm *vm, const struct msg_start *m, const int *fds,
 	if (r < 0)
 		return r;
 	vm_mark(vm, VM_MOMENT_LOADED);
+	close_start_fds(m, fds);
 	vm_run(vm);
 	return 0;
 }
