@@ -21,6 +21,7 @@
 
 GUEST_64
 	movl	$stack_top, %esp
+	OUTB(PORT_SERIAL_IER, 1) /* it listens only then */
 	READY
 	leaq	hello(%rip), %rsi
 	call	print
@@ -104,8 +105,11 @@ count_wait:
 	jmp	count_line
 
 flood:
+	movl	$256, %ecx
+	movw	$PORT_SERIAL, %dx
 	movb	$'#', %al
-	call	putc
+1:	outb	%al, %dx
+	loop	1b
 	call	poll
 	jz	flood
 	jmp	act

@@ -83,6 +83,7 @@ class Tracee:
     """One thread, stopped for as long as the object lives."""
 
     def __init__(self, pid, tid):
+        self.pid = pid
         self.tid = tid
         self.syscall_at = find_syscall_instruction(pid)
         self.regs = None
@@ -119,6 +120,18 @@ class Tracee:
         sig = self._wait_stop()
         assert sig == signal.SIGTRAP, f"stopped by signal {sig}"
         return ctypes.c_int64(self.getregs().rax).value
+
+    def kill(self):
+        """Kills its process. A traced thread is there until its tracer has
+        seen it die, and so is the process."""
+        os.kill(self.pid, signal.SIGKILL)
+        while True:
+            try:
+                _, wstatus = os.waitpid(self.tid, WALL)
+            except ChildProcessError:
+                return
+            if os.WIFSIGNALED(wstatus) or os.WIFEXITED(wstatus):
+                return
 
     def detach(self):
         _ptrace(PTRACE_DETACH, self.tid)

@@ -11,7 +11,7 @@ import images
 import mayfly
 import proc
 from guests import puppet, shared_puppet
-from harness import check_usable, native, program
+from harness import check_usable, eventually, native, program
 
 
 @native()
@@ -60,8 +60,9 @@ def test_socket_of_a_killed_daemon_is_taken_over(t):
 
 @native()
 def test_socket_is_for_root_alone(t):
-    mode = os.stat(t.daemon.socket).st_mode
-    assert not mode & 0o077, oct(mode)
+    st = os.stat(t.daemon.socket)
+    assert st.st_mode & 0o007 == 0, oct(st.st_mode)
+    assert (st.st_uid, st.st_gid) == (0, 0), (st.st_uid, st.st_gid)
 
 
 @native()
@@ -138,8 +139,11 @@ def test_probe_tells_the_lane(t):
     probe = subprocess.run([program(t.build), "--probe"],
                            stdin=subprocess.DEVNULL, capture_output=True,
                            encoding="utf-8", timeout=60)
-    assert probe.stdout.strip() or probe.stderr.strip()
-    assert probe.returncode in range(0, 4), probe
+    # There is a KVM, else no test of this file gets so far: it runs Linux
+    # or only tiny guests.
+    assert probe.returncode in (0, 3), probe
+    host = t.api.ok("GET", "/v1/host")
+    assert json.loads(probe.stdout).keys() == host.keys(), probe
 
 
 @native()
@@ -169,7 +173,8 @@ def test_refused_starts_leave_nothing(t):
     before = sorted(proc.fds(daemon.pid).values())
     for _ in range(20):
         refuse()
-    assert sorted(proc.fds(daemon.pid).values()) == before
+    eventually("no descriptor is left", lambda: (
+        sorted(proc.fds(daemon.pid).values()) == before))
     assert proc.children(daemon.pid) == []
     assert not proc.cgroup_dirs("never")
     daemon.api.ok("GET", "/v1/vms")
