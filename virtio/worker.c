@@ -143,7 +143,7 @@ int worker_watch(struct worker *w, struct worker_op *op, unsigned file)
 	return 0;
 }
 
-int worker_start(struct worker *w, struct error *err)
+int worker_begin(struct worker *w, struct error *err)
 {
 	pthread_attr_t attr;
 	sigset_t all, before;
@@ -158,19 +158,25 @@ int worker_start(struct worker *w, struct error *err)
 	r = pthread_create(&w->thread, &attr, worker_main, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
-	if (r > 0)
-		return error_errno(err, r, "I/O worker's thread");
+	w->has_thread = r == 0;
+	return r > 0 ? error_errno(err, r, "I/O worker's thread") : 0;
+}
 
+int worker_start(struct worker *w, struct error *err)
+{
+	int r = w->has_thread ? 0 : worker_begin(w, err);
+
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&w->lock);
 	while (w->start_result > 0)
 		pthread_cond_wait(&w->changed, &w->lock);
 	r = w->start_result;
 	pthread_mutex_unlock(&w->lock);
-	if (r == 0) {
-		w->has_thread = true;
+	if (r == 0)
 		return 0;
-	}
 	pthread_join(w->thread, NULL);
+	w->has_thread = false;
 	return error_errno(err, -r, "starting the I/O worker");
 }
 

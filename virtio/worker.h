@@ -74,7 +74,12 @@ int worker_add_file(struct worker *w, int fd, unsigned *ret_index);
  * signals come as one call; the counter is never read. */
 int worker_watch(struct worker *w, struct worker_op *op, unsigned file);
 
+/* Returns when the thread is in its loop, as thread_start() made it. */
 int worker_start(struct worker *w, struct error *err);
+
+/* Optional, before worker_start(), which must follow: starts the thread and
+ * does not wait for it, so that the caller can do something else meanwhile. */
+int worker_begin(struct worker *w, struct error *err);
 
 /* [W] File I/O at a byte offset. Queued until the callback returns, then all
  * that was queued goes to the kernel in one io_uring_enter; what the ring has

@@ -36,8 +36,9 @@ static void set_want(struct vcpus *s, enum vcpus_want want)
 	if (want == VCPUS_RUN)
 		return; /* each thread clears its own flag as it goes */
 	for (unsigned i = 0; i < s->n; i++)
-		__atomic_store_n(
-			&s->cpu[i].run->immediate_exit, 1, __ATOMIC_RELAXED);
+		if (s->cpu[i].run) /* not yet: then it does not run either */
+			__atomic_store_n(&s->cpu[i].run->immediate_exit, 1,
+				__ATOMIC_RELAXED);
 }
 
 static void signal_threads(struct vcpus *s)
@@ -131,55 +132,15 @@ static void *vcpu_thread(void *arg)
 	return NULL;
 }
 
-static int create_one(struct vcpus *s, int vm, unsigned id)
-{
-	struct vcpu *c = &s->cpu[id];
-	int r;
-
-	c->set = s;
-	c->id = id;
-	c->counters = &s->config.shared->vcpu[id];
-	c->fd = kvm_create_vcpu(vm, id);
-	if (c->fd < 0)
-		return c->fd;
-	s->n = id + 1;
-	r = kvm_map_run(c->fd, s->run_bytes, &c->run);
-	if (r < 0)
-		return r;
-	c->run->immediate_exit = 1;
-	return 0;
-}
-
-int vcpus_create(struct vcpus *s, int vm, unsigned n, int kvm_run_bytes,
-	const struct vcpus_config *config, struct error *err)
-{
-	*s = (struct vcpus){.config = *config, .want = VCPUS_PAUSE};
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->changed, NULL);
-	if (kvm_run_bytes < (int)sizeof(struct kvm_run))
-		return error_set(err, EPROTO,
-			"KVM's run page has %d bytes, less than its layout",
-			kvm_run_bytes);
-	s->run_bytes = (size_t)kvm_run_bytes;
-	for (unsigned i = 0; i < n; i++) {
-		int r = create_one(s, vm, i);
-
-		if (r < 0) {
-			vcpus_destroy(s);
-			return error_errno(err, -r, "creating vCPU %u", i);
-		}
-	}
-	return 0;
-}
-
 static int start_threads(struct vcpus *s)
 {
 	pthread_attr_t attr;
 	int r;
 
 	r = pthread_attr_init(&attr);
-	if (r == 0)
-		r = pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
+	if (r != 0)
+		return r;
+	r = pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
 	for (unsigned i = 0; i < s->n && r == 0; i++) {
 		struct vcpu *c = &s->cpu[i];
 
@@ -187,24 +148,67 @@ static int start_threads(struct vcpus *s)
 		c->has_thread = r == 0;
 	}
 	pthread_attr_destroy(&attr);
-	return -r;
+	return r;
 }
 
-int vcpus_start(struct vcpus *s, struct error *err)
+int vcpus_begin(struct vcpus *s, unsigned n, const struct vcpus_config *config,
+	struct error *err)
 {
-	int r = start_threads(s);
+	int r;
 
-	if (r == 0) {
-		pthread_mutex_lock(&s->lock);
-		while (s->started < s->n)
-			pthread_cond_wait(&s->changed, &s->lock);
-		r = s->start_error;
-		pthread_mutex_unlock(&s->lock);
+	*s = (struct vcpus){.config = *config, .want = VCPUS_PAUSE, .n = n};
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
+	for (unsigned i = 0; i < n; i++) {
+		s->cpu[i].set = s;
+		s->cpu[i].id = i;
+		s->cpu[i].fd = -1;
+		s->cpu[i].counters = &config->shared->vcpu[i];
 	}
+	r = start_threads(s);
+	return r > 0 ? error_errno(err, r, "starting vCPU threads") : 0;
+}
+
+static int create_one(struct vcpus *s, int vm, struct vcpu *c)
+{
+	struct kvm_run *run;
+	int r;
+
+	c->fd = kvm_create_vcpu(vm, c->id);
+	if (c->fd < 0)
+		return c->fd;
+	r = kvm_map_run(c->fd, s->run_bytes, &run);
 	if (r == 0)
-		return 0;
-	vcpus_stop(s);
-	return error_errno(err, -r, "starting vCPU threads");
+		c->run = run;
+	return r;
+}
+
+int vcpus_create(struct vcpus *s, int vm, int run_bytes, struct error *err)
+{
+	if (run_bytes < (int)sizeof(struct kvm_run))
+		return error_set(err, EPROTO,
+			"KVM's run page has %d bytes, less than its layout",
+			run_bytes);
+	s->run_bytes = (size_t)run_bytes;
+	for (unsigned i = 0; i < s->n; i++) {
+		int r = create_one(s, vm, &s->cpu[i]);
+
+		if (r < 0)
+			return error_errno(err, -r, "creating vCPU %u", i);
+	}
+	return 0;
+}
+
+int vcpus_ready(struct vcpus *s, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->started < s->n)
+		pthread_cond_wait(&s->changed, &s->lock);
+	r = s->start_error;
+	pthread_mutex_unlock(&s->lock);
+	return r < 0 ? error_errno(err, -r, "starting vCPU threads") : 0;
 }
 
 void vcpus_run(struct vcpus *s)

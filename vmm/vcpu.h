@@ -11,7 +11,7 @@
  * place where a thread looks at want. Nothing is checked on the way of an
  * exit.
  *
- * One thread controls (create .. destroy); vcpus_end() may be called by any.
+ * One thread controls (begin .. destroy); vcpus_end() may be called by any.
  */
 
 #include "base/error.h"
@@ -44,7 +44,7 @@ struct vcpus_config {
 	const struct bus *pio, *mmio; /* borrowed */
 	struct vm_shared *shared;     /* borrowed: counters, first entry */
 	/* First thing on each thread (the VMM installs the seccomp filter in
-	 * it); a negative errno makes vcpus_start() fail. */
+	 * it); a negative errno makes vcpus_ready() fail. */
 	int (*thread_start)(void *arg);
 	/* The guest ended by what vCPU threads saw; called once at most by
 	 * each, after vcpus_end(). */
@@ -70,14 +70,17 @@ struct vcpus {
 /* Once per process, before any vCPU: the signal that interrupts KVM_RUN. */
 int vcpus_init_signal(void);
 
-/* Creates n vCPUs of the VM, the first one the boot processor. kvm_run_bytes:
- * kvm_vcpu_mmap_bytes(). */
-int vcpus_create(struct vcpus *s, int vm, unsigned n, int kvm_run_bytes,
-	const struct vcpus_config *config, struct error *err);
-
-/* Starts the threads, which wait; returns when all are as thread_start() made
- * them. On failure the threads have ended. */
-int vcpus_start(struct vcpus *s, struct error *err);
+/*
+ * The start, in three steps, so that the threads get into their filters while
+ * the caller makes the VM: begin starts n threads, create makes the vCPUs they
+ * are to run (the first one is the boot processor), ready returns when each
+ * thread is as thread_start() made it, and waits. run_bytes:
+ * kvm_vcpu_mmap_bytes(). After a failure: destroy.
+ */
+int vcpus_begin(struct vcpus *s, unsigned n, const struct vcpus_config *config,
+	struct error *err);
+int vcpus_create(struct vcpus *s, int vm, int run_bytes, struct error *err);
+int vcpus_ready(struct vcpus *s, struct error *err);
 
 /* Lets them run, from the start or from a pause. */
 void vcpus_run(struct vcpus *s);

@@ -121,9 +121,9 @@ static void create(unsigned n)
 		.ended = on_end};
 	struct error err;
 
+	ck_assert_int_eq(vcpus_begin(&vcpus, n, &config, &err), 0);
 	ck_assert_int_eq(
-		vcpus_create(&vcpus, -1, n, FAKE_KVM_RUN_BYTES, &config, &err),
-		0);
+		vcpus_create(&vcpus, -1, FAKE_KVM_RUN_BYTES, &err), 0);
 }
 
 static void create_and_start(unsigned n)
@@ -131,7 +131,7 @@ static void create_and_start(unsigned n)
 	struct error err;
 
 	create(n);
-	ck_assert_int_eq(vcpus_start(&vcpus, &err), 0);
+	ck_assert_int_eq(vcpus_ready(&vcpus, &err), 0);
 }
 
 /* ---- exits ---- */
@@ -486,26 +486,25 @@ START_TEST(a_thread_that_cannot_enter_its_filter_fails_the_start)
 
 	thread_start_result = -EINVAL;
 	create(3);
-	ck_assert_int_eq(vcpus_start(&vcpus, &err), -EINVAL);
+	ck_assert_int_eq(vcpus_ready(&vcpus, &err), -EINVAL);
 	ck_assert_int_eq(err.code, EINVAL);
-	for (unsigned i = 0; i < 3; i++)
-		ck_assert(!vcpus.cpu[i].has_thread);
+	vcpus_run(&vcpus);
+	vcpus_stop(&vcpus);
 	ck_assert_uint_eq(fake_kvm.calls[FAKE_RUN], 0);
 }
 END_TEST
 
 START_TEST(a_vcpu_that_cannot_be_made_fails_the_creation)
 {
-	const struct vcpus_config config = {.shared = &shared};
+	const struct vcpus_config config = {
+		.shared = &shared, .thread_start = on_thread};
 	struct error err;
 
+	ck_assert_int_eq(vcpus_begin(&vcpus, 2, &config, &err), 0);
+	ck_assert_int_eq(vcpus_create(&vcpus, -1, 100, &err), -EPROTO);
 	fake_kvm.fail[FAKE_VCPU] = -EEXIST;
 	ck_assert_int_eq(
-		vcpus_create(&vcpus, -1, 2, FAKE_KVM_RUN_BYTES, &config, &err),
-		-EEXIST);
-	fake_kvm.fail[FAKE_VCPU] = 0;
-	ck_assert_int_eq(
-		vcpus_create(&vcpus, -1, 2, 100, &config, &err), -EPROTO);
+		vcpus_create(&vcpus, -1, FAKE_KVM_RUN_BYTES, &err), -EEXIST);
 }
 END_TEST
 
