@@ -14,7 +14,7 @@ struct stream {
 	struct MHD_Connection *conn;
 	struct api_reader reader;
 	struct hangup hangup;
-	bool suspended;
+	bool suspended, gone;
 };
 
 static void resume(struct stream *st)
@@ -33,15 +33,22 @@ static void on_wake(struct api_reader *r)
 
 static void on_gone(struct hangup *h)
 {
-	resume((struct stream *)((char *)h - offsetof(struct stream, hangup)));
+	struct stream *st =
+		(struct stream *)((char *)h - offsetof(struct stream, hangup));
+
+	st->gone = true;
+	resume(st);
 }
 
 static ssize_t next_chunk(void *arg, uint64_t pos, char *buf, size_t max)
 {
 	struct stream *st = arg;
-	ssize_t n = st->server->backend.ops->reader_read(&st->reader, buf, max);
+	ssize_t n;
 
 	(void)pos;
+	if (st->gone)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	n = st->server->backend.ops->reader_read(&st->reader, buf, max);
 	if (n > 0)
 		return n;
 	if (n < 0)

@@ -16,8 +16,7 @@
 #include <sys/stat.h>
 
 #define DEFAULT_STATE_DIR "/run/mayfly"
-#define START_TIMEOUT_NS 20000000000ull
-#define REQUEST_TIMEOUT_NS 5000000000ull
+#define NS_PER_S 1000000000ull
 /* Stopping: for the last answers to be read by their clients. */
 #define LAST_CALL_NS 3000000000ull
 
@@ -135,8 +134,8 @@ static int open_env(
 	host_probe(&d->host);
 	d->env.loop = d->loop;
 	d->env.kvm_fd = d->host.kvm_fd;
-	d->env.start_timeout_ns = START_TIMEOUT_NS;
-	d->env.request_timeout_ns = REQUEST_TIMEOUT_NS;
+	d->env.start_timeout_ns = o->start_timeout_s * NS_PER_S;
+	d->env.request_timeout_ns = o->request_timeout_s * NS_PER_S;
 	d->env.gone = vm_gone;
 	d->env.arg = d;
 	if (d->env.kvm_fd >= 0 && ask_cpuid(d, err) < 0)

@@ -14,15 +14,20 @@
 #define BACKLOG 4096
 #define SOCKET_MODE 0660
 
-/* An address in the directory itself, however long that one's path is. */
-static int address(struct sockaddr_un *a, int dir_fd, const char *name)
-{
-	int n;
+/* Of the name the socket is bound under: ".PID", up to 2^22. */
+#define SUFFIX_BYTES 8
 
-	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
-	n = snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s",
-		dir_fd, name);
-	return n < 0 || (size_t)n >= sizeof(a->sun_path) ? -ENAMETOOLONG : 0;
+#define PATH_BYTES_MAX                                                         \
+	(sizeof(((struct sockaddr_un *)0)->sun_path) - SUFFIX_BYTES - 1)
+
+/* path is short enough: open_directory() has looked. */
+static struct sockaddr_un address(const char *path, const char *suffix)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.*s%s",
+		(int)(sizeof(a.sun_path) - SUFFIX_BYTES - 1), path, suffix);
+	return a;
 }
 
 static int open_directory(
@@ -66,8 +71,8 @@ static int check_existing(
 	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (probe < 0)
 		return error_errno(err, errno, "socket");
-	if (address(&a, l->dir_fd, l->name) == 0 &&
-		connect(probe, (struct sockaddr *)&a, sizeof(a)) < 0 &&
+	a = address(path, "");
+	if (connect(probe, (struct sockaddr *)&a, sizeof(a)) < 0 &&
 		errno == ECONNREFUSED)
 		return 0;
 	return error_set(
@@ -80,13 +85,15 @@ static int bind_and_rename(
 {
 	_cleanup_close_ int fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	char suffix[SUFFIX_BYTES + 1], name[sizeof(l->name) + SUFFIX_BYTES];
 	struct sockaddr_un a;
 	struct stat st;
-	char name[32];
 
-	snprintf(name, sizeof(name), ".mayflyd-%d", (int)getpid());
-	if (fd < 0 || address(&a, l->dir_fd, name) < 0)
+	if (fd < 0)
 		return error_errno(err, errno, "socket");
+	snprintf(suffix, sizeof(suffix), ".%u", (unsigned)getpid() % 10000000u);
+	snprintf(name, sizeof(name), "%s%s", l->name, suffix);
+	a = address(path, suffix);
 	unlinkat(l->dir_fd, name, 0);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return error_errno(err, errno, "--socket: %s", path);

@@ -7,37 +7,35 @@
 #include <string.h>
 #include <unistd.h>
 
+/* clang-format off: one line here is one line there. */
 static const char help[] =
 	"Usage: mayflyd [OPTION]...\n"
 	"Run microVMs, driven by HTTP on a Unix socket.\n"
 	"\n"
-	"  --socket PATH      where to listen (default "
-	"/run/mayfly/mayfly.sock);\n"
-	"                     who may write to this file rules all VMs and, "
-	"through\n"
-	"                     them, the host's files\n"
-	"  --state-dir DIR    the daemon's own files (default /run/mayfly); "
-	"one\n"
-	"                     daemon at a time\n"
-	"  --vmm PATH         the mayfly-vmm to run (default: the one that "
-	"came\n"
-	"                     with this mayflyd)\n"
-	"  --log-format FMT   text or json (default text), on standard error\n"
-	"  --log-level LEVEL  error, warn, info or debug (default info)\n"
-	"  --uid-base N       first of the user ids VMs run under (default\n"
-	"                     1879048192); nobody else may use them\n"
-	"  --uid-count N      how many (default 65536)\n"
-	"  --max-vms N        the most VMs there may be (default: one a user "
-	"id)\n"
-	"  --probe            print what this host can do, as GET /v1/host "
-	"would,\n"
-	"                     and end with status 0 if KVM can run Linux here, "
-	"3 if\n"
-	"                     only tiny guests, 4 if there is no usable KVM\n"
-	"  --version          print the version\n"
-	"  --help             print this\n"
+	"  --socket PATH        where to listen (default /run/mayfly/mayfly.sock);\n"
+	"                       who may write to this file rules all VMs and,\n"
+	"                       through them, the host's files\n"
+	"  --state-dir DIR      the daemon's own files (default /run/mayfly); one\n"
+	"                       daemon at a time\n"
+	"  --vmm PATH           the mayfly-vmm to run (default: the one that came\n"
+	"                       with this mayflyd)\n"
+	"  --log-format FORMAT  text or json (default text), on standard error\n"
+	"  --log-level LEVEL    error, warn, info or debug (default info)\n"
+	"  --uid-base N         first of the user ids VMs run under (default\n"
+	"                       1879048192); nobody else may use them\n"
+	"  --uid-count N        how many (default 65536)\n"
+	"  --max-vms N          the most VMs there may be (default: one a user id)\n"
+	"  --start-timeout S    seconds a VM has until its guest runs; then it is\n"
+	"                       killed (default 20)\n"
+	"  --request-timeout S  seconds a VM has to answer a request (default 5)\n"
+	"  --probe              print what this host can do, as GET /v1/host would,\n"
+	"                       and end with status 0 if KVM can run Linux here, 3\n"
+	"                       if only tiny guests, 4 if there is no usable KVM\n"
+	"  --version            print the version\n"
+	"  --help               print this\n"
 	"\n"
 	"SIGTERM and SIGINT end the daemon and all its VMs.\n";
+/* clang-format on */
 
 enum {
 	OPT_SOCKET = 1000,
@@ -48,6 +46,8 @@ enum {
 	OPT_UID_BASE,
 	OPT_UID_COUNT,
 	OPT_MAX_VMS,
+	OPT_START_TIMEOUT,
+	OPT_REQUEST_TIMEOUT,
 	OPT_PROBE,
 	OPT_LIST_ROUTES,
 	OPT_VERSION,
@@ -63,6 +63,8 @@ static const struct option long_options[] = {
 	{"uid-base", required_argument, NULL, OPT_UID_BASE},
 	{"uid-count", required_argument, NULL, OPT_UID_COUNT},
 	{"max-vms", required_argument, NULL, OPT_MAX_VMS},
+	{"start-timeout", required_argument, NULL, OPT_START_TIMEOUT},
+	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
 	{"probe", no_argument, NULL, OPT_PROBE},
 	/* For the test that compares them with openapi/. */
 	{"list-routes", no_argument, NULL, OPT_LIST_ROUTES},
@@ -139,6 +141,14 @@ static int read_option(
 		r = read_number(
 			"--max-vms", arg, 1, 1u << 20, &o->max_vms, err);
 		break;
+	case OPT_START_TIMEOUT:
+		r = read_number("--start-timeout", arg, 1, 3600,
+			&o->start_timeout_s, err);
+		break;
+	case OPT_REQUEST_TIMEOUT:
+		r = read_number("--request-timeout", arg, 1, 3600,
+			&o->request_timeout_s, err);
+		break;
 	case OPT_PROBE:
 		o->task = TASK_PROBE;
 		break;
@@ -190,6 +200,8 @@ int options_read(struct options *o, int argc, char **argv, struct error *err)
 		.log_level = LOG_INFO,
 		.uid_base = 1879048192, /* 0x70000000 */
 		.uid_count = 65536,
+		.start_timeout_s = 20,
+		.request_timeout_s = 5,
 	};
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		int r = read_option(o, opt, optarg, err);

@@ -20,7 +20,8 @@ struct options {
 	enum log_level log_level;
 	uid_t uid_base;
 	unsigned uid_count;
-	unsigned max_vms; /* 0: as many as there are uids */
+	unsigned max_vms; /* at most uid_count */
+	unsigned start_timeout_s, request_timeout_s;
 };
 
 int options_read(struct options *o, int argc, char **argv, struct error *err);

@@ -14,8 +14,8 @@
 #define REQUESTS_MAX 64
 /* Messages taken at once: a VM that floods us gets its turn, not more. */
 #define MESSAGES_PER_TURN 16
-/* From MSG_EXITING to the end of the process. */
-#define LINGER_NS 2000000000u
+/* From its last word to the end of the process. */
+#define LINGER_NS 1000000000u
 
 struct vm_pending *vm_pend(struct vm *vm, struct vm_pendings *list,
 	struct api_op *op, void (*timed_out)(struct loop_timer *t),
@@ -189,6 +189,7 @@ static void take_failed(struct vm *vm, const struct msg_failed *m)
 	text_printable(field, sizeof(field), m->field);
 	text_printable(text, sizeof(text), m->text);
 	error_field(&vm->start_err, code, field, "%s", text);
+	loop_set_timer(vm->env->loop, &vm->linger, clock_ns() + LINGER_NS);
 }
 
 static void take_event(struct vm *vm, const struct msg_event *m)

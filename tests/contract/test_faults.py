@@ -1,0 +1,519 @@
+#!/usr/bin/env python3
+"""Whatever a VM's process does, the daemon answers, in time, and says what
+became of it; whatever a client does, the VMs do not suffer.
+
+usage: test_faults.py MAYFLYD FAKE_VMM OPENAPI
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+from contract import Contract
+from mayflyd import Mayflyd, head, read_response, skip_unless_possible
+
+EXE, FAKE, OPENAPI = sys.argv[1:4]
+
+# Long enough for an answer on a busy machine, and shorter than any time limit
+# that would let a blocked daemon pass.
+PROMPT_S = 1.0
+
+
+def descendants(pid):
+    out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)],
+                         capture_output=True, text=True, check=False).stdout
+    return out.split()
+
+
+class Background(threading.Thread):
+    """A request whose answer is looked at later."""
+
+    def __init__(self, function, *args):
+        super().__init__(daemon=True)
+        self.function, self.args, self.result = function, args, None
+        self.start()
+
+    def run(self):
+        self.result = self.function(*self.args)
+
+    def get(self):
+        self.join(20)
+        if self.is_alive():
+            raise TimeoutError("no answer")
+        return self.result
+
+
+class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Mayflyd(EXE, "--vmm", FAKE, "--start-timeout", "2",
+                             "--request-timeout", "1")
+        cls.addClassCleanup(cls.daemon.__exit__, None, None, None)
+        cls.contract = Contract(OPENAPI)
+        cls.kernel = os.path.join(cls.daemon.dir, "kernel")
+        with open(cls.kernel, "wb") as f:
+            f.write(b"kernel")
+
+    def tearDown(self):
+        for vm in self.daemon.get("/v1/vms").json()["vms"]:
+            self.daemon.delete("/v1/vms/" + vm["id"])
+        self.assertEqual(descendants(self.daemon.process.pid), [])
+
+    def boot(self, mode):
+        return {"kernel_image_path": self.kernel, "boot_args": "fake=" + mode}
+
+    def run_vm(self, vm="a", mode="ok"):
+        r = self.daemon.put("/v1/vms/" + vm, {
+            "boot-source": self.boot(mode), "start": True})
+        self.contract.check("PUT", "/v1/vms/{id}", r)
+        return r
+
+    def show(self, vm="a"):
+        r = self.daemon.get("/v1/vms/" + vm)
+        self.contract.check("GET", "/v1/vms/{id}", r)
+        return r.json()
+
+    def type(self, data, vm="a"):
+        r = self.daemon.put(f"/v1/vms/{vm}/console", data)
+        self.contract.check("PUT", "/v1/vms/{id}/console", r)
+        return r
+
+    def prompt(self):
+        """The daemon is not busy with anything else."""
+        start = time.monotonic()
+        self.daemon.get("/v1/version")
+        self.assertLess(time.monotonic() - start, PROMPT_S)
+
+    def fd_count(self):
+        return len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
+
+    START_FAULTS = {
+        "hang": (500, "did not start within 2 s"),
+        "die": (500, "died while starting: crashed, status 3"),
+        "trap": (500, "died while starting: crashed, signal 4"),
+        "close": (500, "died while starting"),
+        "garbage": (500, "not a message"),
+        "failed": (400, "boot-source.kernel_image_path: is bad??"),
+        "failed_host": (500, "is bad"),
+        "failed_hang": (500, "is bad"),
+        "exits": (500, "died while starting: shutdown"),
+        "done_instead": (500, "did not start"),
+        "flood": (500, "did not start"),
+    }
+
+    def test_a_start_that_fails_is_answered_and_leaves_no_vm(self):
+        for mode, (status, words) in self.START_FAULTS.items():
+            with self.subTest(mode):
+                answer = Background(self.run_vm, "a", mode)
+                self.prompt()
+                r = answer.get()
+                self.assertEqual(r.status, status, r.body)
+                self.assertIn(words, r.fault())
+                self.assertEqual(self.daemon.get("/v1/vms/a").status, 404)
+
+    def test_a_start_that_fails_leaves_the_vm_as_it_was(self):
+        for mode in ("die", "failed", "close"):
+            with self.subTest(mode):
+                self.daemon.put("/v1/vms/a",
+                                {"boot-source": self.boot(mode)})
+                before = self.show()
+                start = {"action_type": "InstanceStart"}
+                r = self.daemon.put("/v1/vms/a/actions", start)
+                self.contract.check("PUT", "/v1/vms/{id}/actions", r)
+                self.assertIn(r.status, (400, 500))
+                self.assertEqual(self.show(), before)
+                # It can be mended, and started.
+                r = self.daemon.put("/v1/vms/a/boot-source", self.boot("ok"))
+                self.assertEqual(r.status, 204)
+                r = self.daemon.put("/v1/vms/a/actions", start)
+                self.assertEqual(r.status, 204)
+                self.assertEqual(self.show()["state"], "Running")
+                self.daemon.delete("/v1/vms/a")
+
+    def test_while_it_starts_a_vm_is_left_alone(self):
+        answer = Background(self.run_vm, "a", "hang")
+        self.daemon.wait_for("the VM", lambda: self.daemon.get(
+            "/v1/vms/a").status == 200)
+        self.assertEqual(self.show()["state"], "Not started")
+        for r in (self.daemon.delete("/v1/vms/a"),
+                  self.daemon.put("/v1/vms/a", {}),
+                  self.daemon.put("/v1/vms/a/actions",
+                                  {"action_type": "InstanceStart"}),
+                  self.daemon.put("/v1/vms/a/boot-source", self.boot("ok")),
+                  self.daemon.patch("/v1/vms/a/vm", {"state": "Paused"})):
+            self.assertEqual(r.status, 409, r.body)
+        self.assertEqual(self.run_vm("b").status, 201)
+        self.assertEqual(answer.get().status, 500)
+
+    def test_a_client_that_leaves_during_the_start_leaves_no_wreck(self):
+        body = b'{"boot-source": {"kernel_image_path": "%s", ' \
+               b'"boot_args": "fake=hang"}, "start": true}' \
+               % self.kernel.encode()
+        s = self.daemon.connect()
+        s.sendall(head("PUT", "/v1/vms/a", len(body)) + body)
+        self.daemon.wait_for("the VM", lambda: self.daemon.get(
+            "/v1/vms/a").status == 200)
+        s.close()
+        self.daemon.wait_for("its end", lambda: self.daemon.get(
+            "/v1/vms/a").status == 404)
+
+    def test_an_exit_right_after_the_start_is_seen(self):
+        self.assertEqual(self.run_vm(mode="and_gone").status, 201)
+        r = self.daemon.get("/v1/vms/a/wait").json()
+        self.assertEqual(r["exit"]["reason"], "reset")
+
+    def test_saying_started_twice_is_a_crash(self):
+        self.run_vm(mode="twice")
+        r = self.daemon.get("/v1/vms/a/wait").json()
+        self.assertEqual(r["exit"]["reason"], "crashed")
+
+    ENDS = {
+        b"b": {"reason": "shutdown", "status": 0},
+        b"B": {"reason": "shutdown", "signal": 9},
+        b"R": {"reason": "crashed", "signal": 9},
+        b"x": {"reason": "crashed", "status": 0},
+        b"t": {"reason": "crashed", "signal": 4},
+        b"y": {"reason": "violation", "signal": 31},
+        b"c": {"reason": "crashed", "signal": 9},
+        b"g": {"reason": "crashed", "signal": 9},
+        b"s": {"reason": "crashed", "signal": 9},
+        b"T": {"reason": "panic", "status": 0},
+    }
+
+    def test_each_end_is_a_state_with_a_reason_and_wakes_all(self):
+        for key, want in self.ENDS.items():
+            with self.subTest(key):
+                self.run_vm()
+                waiter = Background(self.daemon.get, "/v1/vms/a/wait")
+                follower = Background(
+                    self.daemon.get, "/v1/vms/a/console?follow=true")
+                self.type(b"phello")
+                r = self.type(key)
+                self.assertIn(r.status, (204, 409, 504))
+                got = waiter.get().json()
+                self.contract.check("GET", "/v1/vms/{id}/wait",
+                                    waiter.result)
+                exit_ = got["exit"]
+                exit_.pop("detail", None)
+                self.assertEqual(exit_, want)
+                self.assertEqual(follower.get().body, b"hello")
+                vm = self.show()
+                self.assertEqual(vm["state"], "Exited")
+                self.assertNotIn("pid", vm)
+                self.daemon.delete("/v1/vms/a")
+
+    def test_being_killed_is_told_apart(self):
+        # Of signals from outside, only this one reaches the first process of
+        # a pid namespace.
+        self.run_vm()
+        os.kill(self.show()["pid"], 9)
+        exit_ = self.daemon.get("/v1/vms/a/wait").json()["exit"]
+        self.assertEqual(exit_, {"reason": "killed", "signal": 9})
+
+    def test_a_request_without_an_answer_ends_in_time(self):
+        self.run_vm()
+        self.run_vm("b")
+        answer = Background(self.type, b"n")
+        self.prompt()
+        self.assertEqual(self.type(b".", "b").status, 204)
+        self.assertEqual(answer.get().status, 504)
+        self.assertEqual(self.type(b".").status, 204)
+
+    def test_a_late_answer_still_tells_the_state(self):
+        self.run_vm()
+        self.assertEqual(self.type(b"l").status, 504)
+        r = self.daemon.patch("/v1/vms/a/vm", {"state": "Paused"})
+        self.assertIn(r.status, (204, 504))
+        self.daemon.wait_for("the late answer",
+                             lambda: self.show()["state"] == "Paused")
+
+    def test_a_vm_that_does_not_read_holds_nobody_up(self):
+        self.run_vm()
+        Background(self.type, b"h")
+        seen = set()
+        answers = [Background(self.type, b"x" * 4096) for _ in range(80)]
+        self.prompt()
+        for a in answers:
+            seen.add(a.get().status)
+        self.assertLessEqual(seen, {429, 504})
+        self.assertEqual(self.daemon.delete("/v1/vms/a").status, 204)
+
+    def test_errors_of_the_vm_are_passed_on(self):
+        self.run_vm()
+        self.assertEqual(self.type(b"e").status, 429)
+        self.assertEqual(self.type(b"E").status, 500)
+        self.assertEqual(self.type(b"u").status, 204)
+
+    def test_a_flood_of_messages_holds_nobody_up_and_fills_no_log(self):
+        self.run_vm()
+        self.run_vm("b")
+        Background(self.type, b"f")
+        before = len(self.daemon.read_log())
+        for _ in range(20):
+            self.prompt()
+            self.assertEqual(self.type(b".", "b").status, 204)
+        self.assertLess(len(self.daemon.read_log()) - before, 20000)
+
+    def test_a_page_full_of_lies_harms_nobody(self):
+        self.run_vm()
+        for how in range(12):
+            follower = self.daemon.connect()
+            follower.sendall(head("GET", "/v1/vms/a/console?follow=true"))
+            self.assertEqual(self.type(b"L" + bytes([how])).status, 204)
+            r = self.daemon.get("/v1/vms/a/console")
+            self.assertLessEqual(len(r.body), 1 << 20)
+            vm = self.show()
+            self.assertNotIn("first_instruction", vm["timeline"])
+            follower.close()
+        self.assertEqual(self.type(b"b").status in (204, 409), True)
+
+    def test_the_console_keeps_the_last_mib_and_counts_the_rest(self):
+        self.run_vm()
+        self.type(b"pfirst")
+        self.type(b"P")
+        self.type(b"plast")
+        r = self.daemon.get("/v1/vms/a/console")
+        dropped = int(r.headers["x-mayfly-console-dropped"])
+        self.assertEqual(dropped + len(r.body), 5 + (2 << 20) + 4)
+        self.assertTrue(r.body.endswith(b"zlast"))
+        self.assertNotIn(b"first", r.body)
+        self.assertEqual(self.show()["console"]["dropped"], dropped)
+
+    def test_many_follow_one_console(self):
+        self.run_vm()
+        followers = []
+        for _ in range(100):
+            s = self.daemon.connect()
+            s.sendall(head("GET", "/v1/vms/a/console?follow=true"))
+            followers.append(s)
+        for word in (b"one ", b"two ", b"three"):
+            self.type(b"p" + word)
+            time.sleep(0.02)
+        self.type(b"b")
+        for s in followers:
+            with s, s.makefile("rb") as stream:
+                self.assertEqual(read_response(stream).body, b"one two three")
+
+    def test_following_starts_before_the_vm_does(self):
+        self.daemon.put("/v1/vms/a", {"boot-source": self.boot("ok")})
+        follower = Background(self.daemon.get,
+                              "/v1/vms/a/console?follow=true")
+        time.sleep(0.05)
+        self.daemon.put("/v1/vms/a/actions",
+                        {"action_type": "InstanceStart"})
+        self.type(b"pearly")
+        self.daemon.delete("/v1/vms/a")
+        self.assertEqual(follower.get().body, b"early")
+
+    def test_clients_that_hang_up_while_they_wait_are_let_go(self):
+        self.run_vm()
+        before = self.fd_count()
+        waiting = []
+        for path in ("wait", "console?follow=true"):
+            for _ in range(20):
+                s = self.daemon.connect()
+                s.sendall(head("GET", "/v1/vms/a/" + path))
+                waiting.append(s)
+        self.daemon.wait_for("the connections", lambda:
+                             self.fd_count() >= before + 38)
+        for s in waiting:
+            s.close()
+        self.daemon.wait_for("their end", lambda: self.fd_count() <= before)
+        self.assertEqual(self.type(b"phello").status, 204)
+
+    def test_a_half_closed_client_still_gets_its_answer(self):
+        self.run_vm()
+        with self.daemon.connect() as s, s.makefile("rb") as stream:
+            s.sendall(head("GET", "/v1/vms/a/wait?timeout_ms=200"))
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_response(stream).status, 200)
+
+    def test_deleting_answers_everybody(self):
+        self.run_vm()
+        self.daemon.put("/v1/vms/b", {})
+        waiters = [Background(self.daemon.get, f"/v1/vms/{vm}/wait")
+                   for vm in ("a", "b")]
+        follower = Background(self.daemon.get,
+                              "/v1/vms/b/console?follow=true")
+        time.sleep(0.1)
+        deletes = [Background(self.daemon.delete, "/v1/vms/a")
+                   for _ in range(3)]
+        self.assertEqual(self.daemon.delete("/v1/vms/b").status, 204)
+        self.assertLessEqual({d.get().status for d in deletes}, {204, 404})
+        exit_ = waiters[0].get().json()["exit"]
+        self.assertEqual(exit_["reason"], "killed")
+        self.assertEqual(waiters[1].get().status, 404)
+        self.assertEqual(follower.get().body, b"")
+
+    def test_half_a_request_changes_nothing(self):
+        body = b'{"boot-source": {"kernel_image_path": "/x"}}'
+        s = self.daemon.connect()
+        s.sendall(head("PUT", "/v1/vms/a", len(body)) + body[:-1])
+        time.sleep(0.05)
+        self.assertEqual(self.daemon.get("/v1/vms/a").status, 404)
+        self.prompt()
+        s.close()
+        s = self.daemon.connect()
+        s.sendall(b"PUT /v1/vms/a HTTP/1.1\r\nHost: ")
+        s.close()
+        self.prompt()
+        self.assertEqual(self.daemon.get("/v1/vms/a").status, 404)
+
+    def test_lengths_that_lie(self):
+        d = self.daemon
+        # Shorter than the body: the rest is no request.
+        with d.connect() as s, s.makefile("rb") as stream:
+            s.sendall(head("PUT", "/v1/vms/a", 2) + b"{}garbage\r\n\r\n")
+            self.assertEqual(read_response(stream).status, 201)
+            try:
+                self.assertEqual(read_response(stream).status, 400)
+            except EOFError:
+                pass
+        for length, status in ((51201, 413), (10 ** 7, 413), (10 ** 18, 413)):
+            r = d.raw(head("PUT", "/v1/vms/b", length)
+                      + b" " * min(length, 51201))
+            self.assertEqual(r.status, status)
+        for length in ("-1", "1x", "99999999999999999999999"):
+            r = d.raw(head("PUT", "/v1/vms/b", length) + b"{}")
+            self.assertIn(r.status, (400, 413))
+        self.assertEqual(d.get("/v1/vms/b").status, 404)
+
+    def test_chunks_and_continue(self):
+        d = self.daemon
+        chunked = ["Transfer-Encoding: chunked"]
+        r = d.raw(head("PUT", "/v1/vms/a", None, chunked)
+                  + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n")
+        self.assertEqual(r.status, 201)
+        r = d.raw(head("PUT", "/v1/vms/b", None, chunked)
+                  + b"c801\r\n" + b" " * 51201 + b"\r\n0\r\n\r\n")
+        self.assertEqual(r.status, 413)
+        expect = ["Expect: 100-continue"]
+        with d.connect() as s, s.makefile("rb") as stream:
+            s.sendall(head("PUT", "/v1/vms/b", 2, expect))
+            self.assertEqual(read_response(stream).status, 100)
+            s.sendall(b"{}")
+            self.assertEqual(read_response(stream).status, 201)
+        with d.connect() as s, s.makefile("rb") as stream:
+            s.sendall(head("PUT", "/v1/vms/c", 60000, expect))
+            self.assertEqual(read_response(stream).status, 413)
+
+    def test_one_connection_carries_many_requests(self):
+        with self.daemon.connect() as s, s.makefile("rb") as stream:
+            # Pipelined, too.
+            s.sendall(head("PUT", "/v1/vms/a", 2) + b"{}"
+                      + head("GET", "/v1/vms/a") + head("DELETE", "/v1/vms/a"))
+            statuses = [read_response(stream).status for _ in range(3)]
+            self.assertEqual(statuses, [201, 200, 204])
+
+    def test_thousands_of_idle_connections_hold_nobody_up(self):
+        import resource
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        idle = [self.daemon.connect() for _ in range(min(4200, hard - 100))]
+        self.prompt()
+        self.assertEqual(self.run_vm().status, 201)
+        for s in idle:
+            s.close()
+
+
+class Stopping(unittest.TestCase):
+    """What SIGTERM finds, and leaves."""
+
+    def test_everybody_is_answered_and_nothing_stays(self):
+        d = Mayflyd(EXE, "--vmm", FAKE)
+        try:
+            kernel = os.path.join(d.dir, "kernel")
+            with open(kernel, "wb") as f:
+                f.write(b"kernel")
+
+            def start(vm, mode):
+                return d.put("/v1/vms/" + vm, {"boot-source": {
+                    "kernel_image_path": kernel,
+                    "boot_args": "fake=" + mode}, "start": True})
+
+            self.assertEqual(start("run", "ok").status, 201)
+            d.put("/v1/vms/idle", {})
+            starting = Background(start, "starts", "hang")
+            waits = [Background(d.get, f"/v1/vms/{vm}/wait")
+                     for vm in ("run", "idle")]
+            follower = Background(d.get, "/v1/vms/run/console?follow=true")
+            d.wait_for("the VM", lambda: d.get("/v1/vms/starts").status == 200)
+            time.sleep(0.1)
+            children = descendants(d.process.pid)
+            self.assertEqual(len(children), 2)
+            self.assertEqual(d.stop(), 0)
+            self.assertEqual(starting.get().status, 503)
+            self.assertEqual(waits[0].get().json()["exit"]["reason"],
+                             "killed")
+            self.assertEqual(waits[1].get().status, 404)
+            self.assertEqual(follower.get().status, 200)
+            self.assertFalse(os.path.exists(d.socket))
+            for pid in children:
+                self.assertFalse(os.path.exists("/proc/" + pid))
+        finally:
+            d.__exit__(None, None, None)
+
+
+class Sockets(unittest.TestCase):
+    """Where the daemon listens."""
+
+    def test_a_second_daemon_on_the_socket_is_refused(self):
+        with Mayflyd(EXE, "--vmm", FAKE) as d:
+            r = subprocess.run(
+                [EXE, "--vmm", FAKE, "--socket", d.socket, "--state-dir",
+                 os.path.join(d.dir, "other")], capture_output=True, text=True,
+                timeout=20, check=False)
+            self.assertNotEqual(r.returncode, 0)
+            self.assertIn("another daemon serves", r.stderr)
+            r = subprocess.run(
+                [EXE, "--vmm", FAKE, "--socket", d.socket + "2",
+                 "--state-dir", os.path.join(d.dir, "state")],
+                capture_output=True, text=True, timeout=20, check=False)
+            self.assertIn("another daemon uses", r.stderr)
+            self.assertEqual(d.get("/v1/version").status, 200)
+            self.assertEqual(os.stat(d.socket).st_mode & 0o777, 0o660)
+
+    def test_a_dead_daemons_socket_is_replaced(self):
+        with Mayflyd(EXE, "--vmm", FAKE) as d:
+            other = os.path.join(d.dir, "stale")
+            s = socket.socket(socket.AF_UNIX)
+            s.bind(other)
+            s.close()
+            p = subprocess.Popen(
+                [EXE, "--vmm", FAKE, "--socket", other, "--state-dir",
+                 os.path.join(d.dir, "other")], stderr=subprocess.DEVNULL)
+
+            def answers():
+                try:
+                    with socket.socket(socket.AF_UNIX) as c:
+                        c.connect(other)
+                        return True
+                except OSError:
+                    return False
+            d.wait_for("the new daemon", answers)
+            p.terminate()
+            self.assertEqual(p.wait(20), 0)
+            self.assertFalse(os.path.exists(other))
+
+    def test_a_file_that_is_no_socket_stays(self):
+        with Mayflyd(EXE, "--vmm", FAKE) as d:
+            path = os.path.join(d.dir, "precious")
+            with open(path, "w", encoding="ascii") as f:
+                f.write("data")
+            r = subprocess.run(
+                [EXE, "--vmm", FAKE, "--socket", path, "--state-dir",
+                 os.path.join(d.dir, "other")], capture_output=True, text=True,
+                timeout=20, check=False)
+            self.assertNotEqual(r.returncode, 0)
+            self.assertIn("not a socket", r.stderr)
+            with open(path, encoding="ascii") as f:
+                self.assertEqual(f.read(), "data")
+
+
+if __name__ == "__main__":
+    skip_unless_possible()
+    unittest.main(argv=sys.argv[:1])
