@@ -169,7 +169,7 @@ static void judge(struct kvm_probe *p, const struct probe_guest_result *res)
 
 int kvm_probe(int kvm, struct kvm_probe *ret, struct error *err)
 {
-	struct probe_guest_result res;
+	struct probe_guest_result res = {0};
 	int r;
 
 	*ret = (struct kvm_probe){.api_version = kvm_api_version(kvm)};

@@ -96,8 +96,10 @@ int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len)
 {
 	(void)vm;
 	(void)hva;
-	fake_kvm.slots[slot].gpa = gpa;
-	fake_kvm.slots[slot].len = len;
+	if (slot < sizeof(fake_kvm.slots) / sizeof(fake_kvm.slots[0])) {
+		fake_kvm.slots[slot].gpa = gpa;
+		fake_kvm.slots[slot].len = len;
+	}
 	return simple(FAKE_MEMORY);
 }
 

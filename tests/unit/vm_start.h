@@ -1,0 +1,23 @@
+#pragma once
+
+/*
+ * What a daemon hands to a VM: a MSG_START with its descriptors, for the fake
+ * KVM. The seccomp programs in it allow everything, for the test's sake.
+ */
+
+#include "vmm/msg.h"
+#include "vmm/vm.h"
+
+struct vm_start {
+	union msg msg;
+	int fds[MSG_MAX_FDS];
+	unsigned n_fds;
+	struct vm_shared *shared; /* the daemon's mapping */
+};
+
+/* One vCPU, 16 MiB, a small ELF kernel, n_drives disks of 1 MiB. */
+void vm_start_make(struct vm_start *s, unsigned n_drives);
+void vm_start_free(struct vm_start *s);
+
+/* What the process's end does: everything a VM made. */
+void vm_start_destroy_vm(struct vm *vm);
