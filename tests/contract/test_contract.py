@@ -166,7 +166,13 @@ class Server(unittest.TestCase):
             "balloon": None, "start": True}).json()
         self.assertEqual(vm["state"], "Running")
         self.assertEqual(vm["labels"], {"app": "web"})
-        self.assertIn("first_instruction", vm["timeline"])
+        # The answer and the guest set out at the same time.
+        self.daemon.wait_for("the guest", lambda: "guest_ready" in self.call(
+            "GET", "/v1/vms/{id}", vm="b").json()["timeline"])
+        timeline = self.call("GET", "/v1/vms/{id}", vm="b").json()["timeline"]
+        moments = ["request_received", "process_ready", "configured",
+                   "loaded", "first_instruction", "guest_ready"]
+        self.assertEqual(sorted(moments, key=timeline.get), moments)
         self.call("DELETE", "/v1/vms/{id}", vm="b", expect=204)
         self.call("DELETE", "/v1/vms/{id}", vm="b", expect=404)
 
