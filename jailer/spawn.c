@@ -155,12 +155,11 @@ IN_CHILD static void drop_privileges(struct child *c)
 			    SECBIT_NO_CAP_AMBIENT_RAISE |
 			    SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED) < 0)
 		fail(c, "locking its securebits");
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-		fail(c, "clearing its ambient capabilities");
 	if (syscall(SYS_setgroups, 0, NULL) < 0 ||
 		syscall(SYS_setresgid, id, id, id) < 0 ||
 		syscall(SYS_setresuid, id, id, id) < 0)
 		fail(c, "taking its user id");
+	/* What is not permitted does not stay in the ambient set either. */
 	if (syscall(SYS_capset, &hdr, none) < 0)
 		fail(c, "dropping its capabilities");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -9,12 +9,15 @@
 
 /* One byte each; the answer is struct probe_report or struct probe_result. */
 #define PROBE_LOOK 'l'
-#define PROBE_FILTER 'f' /* with the seccomp image; then the role's number */
-#define PROBE_OPEN 'o'   /* open("/"): no program allows it */
+#define PROBE_FILTER 'f'    /* with the seccomp image; then the role's number */
+#define PROBE_OPEN 'o'      /* open("/"): no program allows it */
+#define PROBE_RING 'r'      /* makes an I/O worker's ring, restricted */
+#define PROBE_RING_READ 'R' /* reads an empty file on it */
+#define PROBE_RING_OPEN 'O' /* opens "/" on it */
 
 struct probe_report {
 	int32_t pid, sid;
-	uint32_t umask;
+	uint32_t umask, personality, securebits;
 	uint64_t fds; /* bit n: n is open */
 	int32_t root_entries;
 	int32_t mkdir_error, create_error, mount_error;

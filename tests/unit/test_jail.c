@@ -1,177 +1,22 @@
-#include "jail_probe.h"
+#include "jail_fixture.h"
 
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/seccomp_image.h"
-#include "jailer/jail.h"
 
-#include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/securebits.h>
 #include <net/if.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
+#include <sys/personality.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define UID_FIRST 910000
-#define UID_COUNT 3
-#define MEM (64ull << 20)
-
-#define N(a) (sizeof(a) / sizeof((a)[0]))
-
-static char cgroup_name[32];
-static struct jail *jail;
-static struct jail_process a, b;
-static struct error err;
-
-static struct jail_config config(const char *exe)
-{
-	return (struct jail_config){.exe_path = exe,
-		.uid_first = UID_FIRST,
-		.uid_count = UID_COUNT,
-		.cgroup_name = cgroup_name};
-}
-
-static void make_jail(void)
-{
-	struct jail_config c = config(JAIL_PROBE);
-
-	snprintf(cgroup_name, sizeof(cgroup_name), "mayfly-test-%d",
-		(int)getpid());
-	ck_assert_msg(jail_create(&jail, &c, &err) == 0, "%s", err.msg);
-}
-
-static void destroy_jail(void)
-{
-	jail_destroy(jail);
-}
-
-static void spawn(struct jail_process *p, const char *name)
-{
-	ck_assert_msg(
-		jail_spawn(jail, name, MEM, 4, p, &err) == 0, "%s", err.msg);
-}
-
-static void make_one(void)
-{
-	make_jail();
-	spawn(&a, "a");
-}
-
-static void destroy_one(void)
-{
-	jail_reap(jail, &a);
-	destroy_jail();
-}
-
-static void make_two(void)
-{
-	make_one();
-	spawn(&b, "b");
-}
-
-static void destroy_two(void)
-{
-	jail_reap(jail, &b);
-	destroy_one();
-}
-
-/* ---- looking ---- */
-
-static void wait_readable(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	ck_assert_int_eq(poll(&p, 1, 10000), 1);
-}
-
-/* Returns what the answer's length was; 0 when the process is gone. */
-static ssize_t ask(
-	const struct jail_process *p, char what, int fd, void *ret, size_t size)
-{
-	unsigned n;
-
-	ck_assert_int_eq(fd_send(p->sock, &what, 1, &fd, fd >= 0), 0);
-	if (what == PROBE_FILTER)
-		return 0;
-	wait_readable(p->sock);
-	return fd_recv(p->sock, ret, size, NULL, 0, &n);
-}
-
-static struct probe_report look(const struct jail_process *p)
-{
-	struct probe_report r;
-
-	ck_assert_int_eq(ask(p, PROBE_LOOK, -1, &r, sizeof(r)), sizeof(r));
-	return r;
-}
-
-static void read_proc(pid_t pid, const char *file, char *buf, size_t size)
-{
-	_cleanup_close_ int fd = -1;
-	char path[64];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	ck_assert_int_ge(fd, 0);
-	n = read(fd, buf, size - 1);
-	ck_assert_int_ge(n, 0);
-	buf[n] = '\0';
-}
-
-/* The line of /proc/PID/status that begins with key, without it. */
-static const char *status_line(pid_t pid, const char *key)
-{
-	static char value[128];
-	char buf[4096];
-	char *at;
-
-	read_proc(pid, "status", buf, sizeof(buf));
-	at = strstr(buf, key);
-	ck_assert_ptr_nonnull(at);
-	at += strlen(key);
-	snprintf(value, sizeof(value), "%.*s", (int)strcspn(at, "\n"), at);
-	return value;
-}
-
-/* The probe is in main() once it answers. */
-static void wait_for_main(const struct jail_process *p)
-{
-	look(p);
-}
-
-static unsigned count_entries(const char *path)
-{
-	DIR *d = opendir(path);
-	unsigned n = 0;
-
-	ck_assert_ptr_nonnull(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n - 3; /* ".", "..", its own descriptor in /proc/self/fd */
-}
-
-static unsigned count_lines(const char *path)
-{
-	_cleanup_fclose_ FILE *f = fopen(path, "re");
-	unsigned n = 0;
-
-	ck_assert_ptr_nonnull(f);
-	for (int c; (c = getc(f)) != EOF;)
-		n += c == '\n';
-	return n;
-}
 
 /* ---- what the process is ---- */
 
@@ -224,6 +69,16 @@ START_TEST(its_root_is_an_empty_directory_that_cannot_be_written)
 	ck_assert_str_eq(strchr(mounts, '\n'), "\n"); /* one mount */
 	ck_assert_ptr_nonnull(
 		strstr(mounts, " / tmpfs ro,nosuid,nodev,noexec"));
+}
+END_TEST
+
+START_TEST(its_securebits_are_locked)
+{
+	ck_assert_uint_eq(look(&a).securebits,
+		SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+			SECBIT_NO_SETUID_FIXUP_LOCKED |
+			SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+			SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED);
 }
 END_TEST
 
@@ -297,6 +152,7 @@ START_TEST(it_starts_with_a_name_and_nothing_else)
 	ck_assert_int_eq(r.pid, 1);
 	ck_assert_int_eq(r.sid, 1);
 	ck_assert_uint_eq(r.umask, 077);
+	ck_assert_uint_eq(r.personality, PER_LINUX);
 	ck_assert_uint_eq(r.args, 1);
 	ck_assert_str_eq(r.arg0, "mayfly-vmm");
 	ck_assert_uint_eq(r.env, 0);
@@ -432,6 +288,14 @@ static void destroy_protected(void)
 
 /* ---- seccomp ---- */
 
+static int result_of(char what)
+{
+	struct probe_result r = {.r = 1};
+
+	ck_assert_int_eq(ask(&b, what, -1, &r, sizeof(r)), sizeof(r));
+	return r.r;
+}
+
 static void enter_filter(enum seccomp_role role)
 {
 	struct probe_result r = {.r = -1};
@@ -448,12 +312,11 @@ static void enter_filter(enum seccomp_role role)
 
 START_TEST(it_can_open_its_root_until_its_program_kills_it_for_that)
 {
-	struct probe_result r = {.r = -1};
+	struct probe_result r;
 	int status_word;
 
 	spawn(&b, "b");
-	ck_assert_int_eq(ask(&b, PROBE_OPEN, -1, &r, sizeof(r)), sizeof(r));
-	ck_assert_int_ge(r.r, 0);
+	ck_assert_int_ge(result_of(PROBE_OPEN), 0);
 	enter_filter(SECCOMP_CONTROL);
 	ck_assert_str_eq(status_line(b.pid, "Seccomp:\t"), "2");
 	ck_assert_int_eq(ask(&b, PROBE_OPEN, -1, &r, sizeof(r)), 0);
@@ -464,229 +327,31 @@ START_TEST(it_can_open_its_root_until_its_program_kills_it_for_that)
 }
 END_TEST
 
-/* ---- life ---- */
-
-START_TEST(reap_tells_how_it_ended)
+/* What io_uring is asked for passes by seccomp: the ring itself refuses. */
+START_TEST(its_ring_reads_its_files_and_opens_nothing)
 {
-	int status_word;
-
 	spawn(&b, "b");
-	close_fd(&b.sock);
-	wait_readable(b.pidfd);
-	status_word = jail_reap(jail, &b);
-	ck_assert(WIFEXITED(status_word));
-	ck_assert_int_eq(WEXITSTATUS(status_word), 7);
-}
-END_TEST
-
-START_TEST(reap_kills_what_still_runs)
-{
-	pid_t pid;
-	int status_word;
-
-	spawn(&b, "b");
-	pid = b.pid;
-	status_word = jail_reap(jail, &b);
-	ck_assert(WIFSIGNALED(status_word));
-	ck_assert_int_eq(WTERMSIG(status_word), SIGKILL);
-	ck_assert_int_eq(kill(pid, 0), -1);
-	ck_assert_int_eq(b.sock, -1);
-	ck_assert_int_eq(b.pidfd, -1);
-}
-END_TEST
-
-START_TEST(there_are_as_many_as_ids_and_no_more)
-{
-	struct jail_process p[UID_COUNT], more;
-
-	for (unsigned i = 0; i < UID_COUNT; i++)
-		spawn(&p[i], "same name");
-	ck_assert_int_eq(jail_spawn(jail, "x", MEM, 4, &more, &err), -ENOSPC);
-	jail_reap(jail, &p[1]);
-	spawn(&p[1], "again");
-	for (unsigned i = 0; i < UID_COUNT; i++)
-		jail_reap(jail, &p[i]);
-}
-END_TEST
-
-#define TEN "ten-bytes-"
-
-static const char *const bad_names[] = {
-	"", ".", "..", ".x", "a/b", "/", (TEN TEN TEN TEN TEN TEN TEN "abc")};
-
-START_TEST(a_name_that_is_no_file_name_is_refused)
-{
-	struct jail_process p;
-
-	ck_assert_int_eq(
-		jail_spawn(jail, bad_names[_i], MEM, 4, &p, &err), -EINVAL);
-}
-END_TEST
-
-START_TEST(the_daemon_stays_what_it_was)
-{
-	struct rlimit before, after;
-	sigset_t set;
-
-	getrlimit(RLIMIT_NOFILE, &before);
-	spawn(&b, "b");
-	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 1);
-	getrlimit(RLIMIT_NOFILE, &after);
-	ck_assert_uint_eq(before.rlim_cur, after.rlim_cur);
-	sigprocmask(SIG_SETMASK, NULL, &set);
-	ck_assert_int_eq(sigismember(&set, SIGTERM), 1); /* as main() set it */
-	ck_assert_int_eq(sigismember(&set, SIGINT), 0);
-	ck_assert_uint_eq(getuid(), 0);
-	ck_assert_int_eq(access("/proc/self/status", R_OK), 0);
+	ck_assert_int_eq(result_of(PROBE_RING), 0);
+	ck_assert_int_eq(result_of(PROBE_RING_READ), 0);
+	ck_assert_int_eq(result_of(PROBE_RING_OPEN), -EACCES);
 	jail_reap(jail, &b);
 }
 END_TEST
 
-/* What a life leaves behind, it leaves in one of these. */
-struct world {
-	unsigned fds, mounts;
-	bool children;
-	unsigned groups;
-};
-
-static unsigned count_groups(void)
-{
-	unsigned n = 0;
-	char path[300];
-	const char *const in[] = {"", "memory/", "pids/"};
-
-	for (size_t i = 0; i < N(in); i++) {
-		struct stat st;
-
-		snprintf(path, sizeof(path), "/sys/fs/cgroup/%s%s", in[i],
-			cgroup_name);
-		if (stat(path, &st) == 0)
-			n += (unsigned)st.st_nlink;
-	}
-	return n;
-}
-
-static struct world look_around(void)
-{
-	return (struct world){.fds = count_entries("/proc/self/fd"),
-		.mounts = count_lines("/proc/self/mountinfo"),
-		.children = waitpid(-1, NULL, WNOHANG | __WALL) >= 0,
-		.groups = count_groups()};
-}
-
-static void assert_same(struct world x, struct world y)
-{
-	ck_assert_uint_eq(x.fds, y.fds);
-	ck_assert_uint_eq(x.mounts, y.mounts);
-	ck_assert_uint_eq(x.groups, y.groups);
-	ck_assert_int_eq(x.children, y.children);
-}
-
-START_TEST(two_hundred_lives_leave_nothing_behind)
-{
-	struct world before = look_around();
-
-	for (unsigned i = 0; i < 200; i++) {
-		spawn(&a, "a");
-		jail_reap(jail, &a);
-	}
-	assert_same(before, look_around());
-}
-END_TEST
-
-START_TEST(a_spawn_that_fails_says_where_and_leaves_nothing_behind)
-{
-	char path[] = "/tmp/mayfly-test-exe-XXXXXX";
-	_cleanup_close_ int fd = mkstemp(path);
-	struct jail_config c = config(path);
-	struct world before;
-	struct jail *j;
-
-	ck_assert_int_eq(write(fd, "no program", 10), 10);
-	fchmod(fd, 0755);
-	close_fd(&fd);
-	ck_assert_int_eq(jail_create(&j, &c, &err), 0);
-	before = look_around();
-	for (unsigned i = 0; i < 2 * UID_COUNT; i++) {
-		memset(&a, 0x5a, sizeof(a));
-		ck_assert_int_eq(
-			jail_spawn(j, "a", MEM, 4, &a, &err), -ENOEXEC);
-		ck_assert_ptr_nonnull(strstr(err.msg, "executing mayfly-vmm"));
-		ck_assert_int_eq(a.pidfd, 0x5a5a5a5a);
-	}
-	assert_same(before, look_around());
-	jail_destroy(j);
-	unlink(path);
-}
-END_TEST
-
-/* ---- jail_create ---- */
-
-START_TEST(a_jail_leaves_nothing_behind_either)
-{
-	struct world before = look_around();
-
-	make_jail();
-	destroy_jail();
-	assert_same(before, look_around());
-}
-END_TEST
-
-START_TEST(an_executable_others_may_not_run_is_refused)
-{
-	char path[] = "/tmp/mayfly-test-exe-XXXXXX";
-	_cleanup_close_ int fd = mkstemp(path);
-	struct jail_config c = config(path);
-	struct world before = look_around();
-	struct jail *j;
-
-	fchmod(fd, 0700);
-	ck_assert_int_eq(jail_create(&j, &c, &err), -EACCES);
-	c.exe_path = "/tmp";
-	ck_assert_int_eq(jail_create(&j, &c, &err), -EACCES);
-	c.exe_path = "/no/such/file";
-	ck_assert_int_eq(jail_create(&j, &c, &err), -ENOENT);
-	assert_same(before, look_around());
-	unlink(path);
-}
-END_TEST
-
-static const char *const bad_groups[] = {"", ".", "..", "a/b"};
-
-START_TEST(a_cgroup_name_with_a_path_in_it_is_refused)
-{
-	struct jail_config c = config(JAIL_PROBE);
-	struct jail *j;
-
-	c.cgroup_name = bad_groups[_i];
-	ck_assert_int_eq(jail_create(&j, &c, &err), -EINVAL);
-}
-END_TEST
-
-static TCase *tcase(Suite *s, const char *name, SFun setup, SFun teardown)
-{
-	TCase *t = tcase_create(name);
-
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 60);
-	suite_add_tcase(s, t);
-	return t;
-}
-
-static Suite *suite(void)
+int main(void)
 {
 	Suite *s = suite_create("jail");
-	TCase *one = tcase(s, "one", make_one, destroy_one);
-	TCase *two = tcase(s, "two", make_two, destroy_two);
-	TCase *prot = tcase(s, "oom", make_protected, destroy_protected);
-	TCase *life = tcase(s, "life", make_jail, destroy_jail);
-	TCase *create = tcase(s, "create", NULL, NULL);
+	TCase *one = jail_tcase(s, "one", make_one, destroy_one);
+	TCase *two = jail_tcase(s, "two", make_two, destroy_two);
+	TCase *prot = jail_tcase(s, "oom", make_protected, destroy_protected);
+	TCase *more = jail_tcase(s, "more", make_jail, destroy_jail);
 
 	tcase_add_loop_test(one,
 		it_has_no_capability_no_group_and_no_signal_of_the_daemons, 0,
 		N(status));
 	tcase_add_test(
 		one, its_root_is_an_empty_directory_that_cannot_be_written);
+	tcase_add_test(one, its_securebits_are_locked);
 	tcase_add_test(one, it_has_its_control_socket_and_no_other_descriptor);
 	tcase_add_test(one, it_sees_no_network_and_not_the_hosts_name);
 	tcase_add_test(one, it_starts_with_a_name_and_nothing_else);
@@ -695,41 +360,9 @@ static Suite *suite(void)
 	tcase_add_loop_test(two, its_namespaces_are_its_own, 0, N(namespaces));
 	tcase_add_test(prot,
 		it_is_no_better_protected_from_the_oom_killer_than_others);
-	tcase_add_test(life, it_is_in_a_limited_cgroup_that_goes_with_it);
+	tcase_add_test(more, it_is_in_a_limited_cgroup_that_goes_with_it);
 	tcase_add_test(
-		life, it_can_open_its_root_until_its_program_kills_it_for_that);
-	tcase_add_test(life, reap_tells_how_it_ended);
-	tcase_add_test(life, reap_kills_what_still_runs);
-	tcase_add_test(life, there_are_as_many_as_ids_and_no_more);
-	tcase_add_loop_test(
-		life, a_name_that_is_no_file_name_is_refused, 0, N(bad_names));
-	tcase_add_test(life, the_daemon_stays_what_it_was);
-	tcase_add_test(life, two_hundred_lives_leave_nothing_behind);
-	tcase_add_test(
-		life, a_spawn_that_fails_says_where_and_leaves_nothing_behind);
-	tcase_add_test(create, a_jail_leaves_nothing_behind_either);
-	tcase_add_test(create, an_executable_others_may_not_run_is_refused);
-	tcase_add_loop_test(create, a_cgroup_name_with_a_path_in_it_is_refused,
-		0, N(bad_groups));
-	return s;
-}
-
-int main(void)
-{
-	SRunner *r;
-	sigset_t term;
-	int failed;
-
-	if (geteuid() != 0)
-		return 77; /* jails are made by root */
-	/* As a daemon would: what it ignores and blocks, a jail must not. */
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&term);
-	sigaddset(&term, SIGTERM);
-	sigprocmask(SIG_BLOCK, &term, NULL);
-	r = srunner_create(suite());
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+		more, it_can_open_its_root_until_its_program_kills_it_for_that);
+	tcase_add_test(more, its_ring_reads_its_files_and_opens_nothing);
+	return jail_run_suite(s);
 }
