@@ -25,9 +25,9 @@ static long syscall4(long nr, long a, long b, long c, long d)
 	long ret;
 
 	__asm__ volatile("syscall"
-		: "=a"(ret)
-		: "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
-		: "rcx", "r11", "memory");
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
+			 : "rcx", "r11", "memory");
 	return ret;
 }
 

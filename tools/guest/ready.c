@@ -16,9 +16,9 @@ static long syscall3(long nr, long a, long b, long c)
 	long ret;
 
 	__asm__ volatile("syscall"
-		: "=a"(ret)
-		: "a"(nr), "D"(a), "S"(b), "d"(c)
-		: "rcx", "r11", "memory");
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c)
+			 : "rcx", "r11", "memory");
 	return ret;
 }
 
@@ -28,8 +28,8 @@ __attribute__((noreturn)) void _start(void)
 
 	if (ret == 0)
 		__asm__ volatile("outb %b0, %w1"
-			:
-			: "a"(READY_BYTE), "d"(READY_PORT));
+				 :
+				 : "a"(READY_BYTE), "d"(READY_PORT));
 	for (;;)
 		syscall3(SYS_exit, ret != 0, 0, 0);
 }
