@@ -10,9 +10,11 @@
 #include <check.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include <unistd.h>
 
-#define UID_FIRST 910000
-#define UID_COUNT 3
+/* Of this process alone: several tests may run at once. */
+#define UID_COUNT 3u
+#define UID_FIRST (910000u + UID_COUNT * (uid_t)getpid())
 #define MEM (64ull << 20)
 #define THREADS 4
 
