@@ -78,9 +78,9 @@ void *gmem_range(const struct gmem *m, uint64_t gpa, uint64_t len)
 		const struct gmem_region *r = &m->regions[i];
 		uint64_t off = gpa - r->gpa;
 
-		/* Subtractions of the smaller from the larger: no sum here
-		 * can wrap around. */
-		if (gpa < r->gpa || off >= r->len)
+		/* Below the region the offset wraps around to more than its
+		 * length, since the region itself does not wrap. */
+		if (off >= r->len)
 			continue;
 		if (len == 0 || len > r->len - off)
 			return NULL;

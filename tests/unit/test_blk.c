@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SECTORS 128u
-#define BYTES (SECTORS * 512u)
+#define SECTORS ((size_t)128)
+#define BYTES (SECTORS * 512)
 #define SIZE 64u
 #define V1 (1ull << VIRTIO_F_VERSION_1)
 #define F_FLUSH (1ull << VIRTIO_BLK_F_FLUSH)
@@ -29,9 +29,9 @@
 #define F_ALL (V1 | F_FLUSH | F_INDIRECT | F_EVENT_IDX)
 
 /* Guest memory of request i: header, status, data. */
-#define HDR(i) (DRIVER_DATA_GPA + 32u * (i))
+#define HDR(i) (DRIVER_DATA_GPA + 32ull * (i))
 #define STATUS(i) (DRIVER_DATA_GPA + 0x4000 + (i))
-#define BUF(i) (DRIVER_DATA_GPA + 0x8000 + 2048u * (i))
+#define BUF(i) (DRIVER_DATA_GPA + 0x8000 + 2048ull * (i))
 
 static struct driver d;
 static struct virtio_dev *dev;
@@ -78,7 +78,7 @@ static void make_image(void)
 	disk = memfd_create("disk", MFD_CLOEXEC);
 	for (unsigned i = 0; i < BYTES; i++)
 		image[i] = (uint8_t)(i / 512 + i % 511);
-	ck_assert_int_eq(write(disk, image, BYTES), BYTES);
+	ck_assert_int_eq(write(disk, image, BYTES), (ssize_t)BYTES);
 }
 
 static void setup(void)
@@ -170,7 +170,7 @@ static uint8_t run(unsigned i, uint32_t *ret_len)
 {
 	driver_offer(&d, (uint16_t)(3 * i));
 	kick();
-	ck_assert_uint_eq(next_used(ret_len), 3 * i);
+	ck_assert_uint_eq(next_used(ret_len), 3ull * i);
 	return *status_of(i);
 }
 
@@ -185,7 +185,7 @@ static void check_image(void)
 {
 	static uint8_t now[BYTES];
 
-	ck_assert_int_eq(pread(disk, now, BYTES, 0), BYTES);
+	ck_assert_int_eq(pread(disk, now, BYTES, 0), (ssize_t)BYTES);
 	ck_assert_mem_eq(now, image, BYTES);
 }
 
@@ -236,14 +236,14 @@ START_TEST(what_is_written_is_read_back)
 	driver_up(m, &d, F_ALL);
 	request(0, VIRTIO_BLK_T_OUT, 5, 1024);
 	memset(driver_ptr(&d, BUF(0)), 0x5a, 1024);
-	memset(image + 5 * 512, 0x5a, 1024);
+	memset(image + (size_t)5 * 512, 0x5a, 1024);
 	ck_assert_uint_eq(run(0, &len), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(len, 1);
 	check_image();
 	request(1, VIRTIO_BLK_T_IN, 4, 2048);
 	ck_assert_uint_eq(run(1, &len), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(len, 2049);
-	ck_assert_mem_eq(driver_ptr(&d, BUF(1)), image + 4 * 512, 2048);
+	ck_assert_mem_eq(driver_ptr(&d, BUF(1)), image + (size_t)4 * 512, 2048);
 	request(2, VIRTIO_BLK_T_FLUSH, 0, 0);
 	ck_assert_uint_eq(run(2, &len), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(len, 1);
@@ -292,7 +292,7 @@ START_TEST(any_layout_will_do)
 	kick();
 	next_used(&len);
 	ck_assert_uint_eq(len, 513);
-	ck_assert_mem_eq(driver_ptr(&d, BUF(0)), image + 9 * 512, 512);
+	ck_assert_mem_eq(driver_ptr(&d, BUF(0)), image + (size_t)9 * 512, 512);
 	ck_assert_uint_eq(
 		*(uint8_t *)driver_ptr(&d, BUF(0) + 512), VIRTIO_BLK_S_OK);
 }
@@ -681,7 +681,7 @@ START_TEST(all_that_is_offered_is_taken)
 		for (unsigned i = 0; i < SIZE; i++)
 			next_used(&len);
 	}
-	ck_assert_uint_eq(stats.others, 50 * SIZE);
+	ck_assert_uint_eq(stats.others, (uint64_t)50 * SIZE);
 }
 END_TEST
 

@@ -62,7 +62,7 @@ START_TEST(a_read_has_its_data_before_the_status)
 	ck_assert_int_eq(
 		blk_parse(&chain, CAPACITY, false, &cmd), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(cmd.type, VIRTIO_BLK_T_IN);
-	ck_assert_uint_eq(cmd.off_bytes, 98 * 512);
+	ck_assert_uint_eq(cmd.off_bytes, 98 * 512ull);
 	check_data(wr_mem, 1024);
 	ck_assert_ptr_eq(cmd.status.iov_base, wr_mem + 1024);
 	ck_assert_uint_eq(cmd.status.iov_len, 1);

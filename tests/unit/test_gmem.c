@@ -155,11 +155,12 @@ END_TEST
 static unsigned long mapped_pages(void)
 {
 	FILE *f = fopen("/proc/self/statm", "r");
-	unsigned long n;
+	char line[128] = "";
 
-	ck_assert_int_eq(fscanf(f, "%lu", &n), 1);
+	ck_assert_ptr_nonnull(f);
+	ck_assert_ptr_nonnull(fgets(line, sizeof(line), f));
 	fclose(f);
-	return n;
+	return strtoul(line, NULL, 10);
 }
 
 START_TEST(create_names_the_field_and_leaves_nothing_mapped_when_it_fails)
@@ -174,6 +175,10 @@ START_TEST(create_names_the_field_and_leaves_nothing_mapped_when_it_fails)
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
 	ck_assert_uint_eq(m.n, 9);
 	ck_assert_uint_lt(mapped_pages(), before + (1 << 17));
+	/* Also when it is the part below the hole that cannot be. */
+	ck_assert_int_eq(gmem_create(&m, (1ull << 60) + (1 << 20), 1ull << 60,
+				 1ull << 61, &err),
+		-ENOMEM);
 }
 END_TEST
 

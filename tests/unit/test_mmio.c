@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define N_QUEUES 2u
 #define V1 (1ull << VIRTIO_F_VERSION_1)
@@ -93,8 +95,8 @@ static void setup(void)
 
 	memset(&fake, 0, sizeof(fake));
 	memset(fake.after_config, 0xcc, sizeof(fake.after_config));
-	for (uint8_t i = 0; i < sizeof(fake.config); i++)
-		fake.config[i] = 0x10 + i;
+	for (unsigned i = 0; i < sizeof(fake.config); i++)
+		fake.config[i] = (uint8_t)(0x10 + i);
 	for (unsigned i = 0; i <= N_QUEUES; i++)
 		fake.vqs[i].size_max = (uint16_t)(16u << i);
 	fake.dev = (struct virtio_dev){.ops = &fake_ops,
@@ -415,11 +417,18 @@ static const uint32_t queue_registers[] = {VIRTIO_MMIO_QUEUE_NUM,
 static bool queues_change(uint32_t value)
 {
 	struct virtq before[N_QUEUES + 1];
+	bool changed = false;
 
 	memcpy(before, fake.vqs, sizeof(before));
 	for (unsigned i = 0; i < 8; i++)
 		driver_write(m, queue_registers[i], value);
-	return memcmp(before, fake.vqs, sizeof(before)) != 0;
+	for (unsigned i = 0; i <= N_QUEUES; i++)
+		changed = changed || before[i].size != fake.vqs[i].size ||
+			  before[i].ready != fake.vqs[i].ready ||
+			  before[i].desc_gpa != fake.vqs[i].desc_gpa ||
+			  before[i].avail_gpa != fake.vqs[i].avail_gpa ||
+			  before[i].used_gpa != fake.vqs[i].used_gpa;
+	return changed;
 }
 
 START_TEST(queue_registers_hold_what_is_written)
@@ -653,12 +662,16 @@ START_TEST(config_writes_go_to_the_device_if_they_are_inside)
 	virtio_mmio_write(m, VIRTIO_MMIO_CONFIG + 9, "z", 1);
 	ck_assert_uint_eq(fake.config_writes, 2);
 	ck_assert_uint_eq(fake.written_off, 9);
+	virtio_mmio_write(m, VIRTIO_MMIO_CONFIG, "xy", 2);
+	ck_assert_uint_eq(fake.config_writes, 3);
+	ck_assert_uint_eq(fake.written_off, 0);
+	ck_assert_uint_eq(fake.written_len, 2);
 	virtio_mmio_write(m, VIRTIO_MMIO_CONFIG + 3, "abcdefgh", 8);
 	virtio_mmio_write(m, VIRTIO_MMIO_CONFIG + 9, "ab", 2);
 	virtio_mmio_write(m, VIRTIO_MMIO_CONFIG + 10, "a", 1);
 	virtio_mmio_write(m, VIRTIO_MMIO_CONFIG + 11, "a", 1);
 	virtio_mmio_write(m, UINT64_MAX, "abcdefgh", 8);
-	ck_assert_uint_eq(fake.config_writes, 2);
+	ck_assert_uint_eq(fake.config_writes, 3);
 	/* The device, and nobody else, changes it. */
 	ck_assert_uint_eq(fake.config[2], 0x12);
 }
@@ -705,6 +718,34 @@ START_TEST(no_events_need_be_wanted)
 	ck_assert_uint_eq(driver_read(quiet, VIRTIO_MMIO_STATUS), UP | RST);
 	ck_assert_uint_eq(fake.driver_oks + fake.needs_resets, 0);
 	m = quiet;
+}
+END_TEST
+
+START_TEST(without_descriptors_there_is_no_transport)
+{
+	struct rlimit before, none;
+	struct virtio_mmio *not_made = NULL;
+	struct error err = {.code = 0};
+	int fd = dup(irq);
+
+	close(fd);
+	virtio_mmio_destroy(m);
+	m = NULL;
+	getrlimit(RLIMIT_NOFILE, &before);
+	/* Room for the descriptors that were the transport's but for one. */
+	none = before;
+	none.rlim_cur = (rlim_t)fd - 1;
+	setrlimit(RLIMIT_NOFILE, &none);
+	ck_assert_int_eq(virtio_mmio_create(
+				 &not_made, &fake.dev, &d.mem, irq, NULL, &err),
+		-EMFILE);
+	setrlimit(RLIMIT_NOFILE, &before);
+	ck_assert_int_eq(err.code, EMFILE);
+	ck_assert_ptr_null(not_made);
+	ck_assert_ptr_null(fake.dev.kick_fds);
+	/* The one it could make is closed. */
+	ck_assert_int_eq(dup(irq), fd - N_QUEUES);
+	close(fd - (int)N_QUEUES);
 }
 END_TEST
 
@@ -769,6 +810,7 @@ int main(void)
 	tcase_add_test(irqs, a_device_need_not_know_of_config_writes);
 	tcase_add_test(irqs, a_config_update_has_another_generation);
 	tcase_add_test(irqs, no_events_need_be_wanted);
+	tcase_add_test(irqs, without_descriptors_there_is_no_transport);
 	suite_add_tcase(s, access);
 	suite_add_tcase(s, status_case());
 	suite_add_tcase(s, queues_case());

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BYTES (1u << 20)
+#define BYTES ((size_t)1 << 20)
 #define N_IOS 3u
 
 static struct worker *w;
@@ -162,13 +162,13 @@ START_TEST(one_buffer_serves_several)
 	make_disk();
 	run(disk, 512);
 	for (unsigned i = 0; i < N_IOS; i++)
-		prepare(i, RAW_READ, i * 512ull, mem + i * (256u << 10) + 1,
+		prepare(i, RAW_READ, i * 512ull, mem + ((size_t)i << 18) + 1,
 			ends);
 	worker_call(w, submit_all, NULL);
 	for (unsigned i = 0; i < N_IOS; i++) {
 		ck_assert_int_eq(wait_for(&ios[i]), 0);
-		ck_assert_mem_eq(
-			mem + i * (256u << 10) + 1, image + i * 512, 130 << 10);
+		ck_assert_mem_eq(mem + ((size_t)i << 18) + 1,
+			image + (size_t)i * 512, 130 << 10);
 	}
 	end();
 }
@@ -302,7 +302,8 @@ START_TEST(what_waits_can_be_cancelled)
 	make_stream();
 	run(disk, _i ? 512 : 0);
 	for (unsigned i = 0; i < N_IOS; i++)
-		prepare(i, RAW_READ, 0, mem + i * 1024 + (_i ? 1 : 0), ends);
+		prepare(i, RAW_READ, 0, mem + (size_t)i * 1024 + (_i ? 1 : 0),
+			ends);
 	worker_call(w, submit_all, NULL);
 	worker_call(w, cancel_all, NULL);
 	for (unsigned i = 0; i < N_IOS; i++)
@@ -330,7 +331,7 @@ START_TEST(the_line_goes_on_behind_a_cancelled_one)
 	make_disk();
 	run(disk, 512);
 	for (unsigned i = 0; i < N_IOS; i++)
-		prepare(i, RAW_READ, 0, mem + i * 1024 + 1, ends);
+		prepare(i, RAW_READ, 0, mem + (size_t)i * 1024 + 1, ends);
 	ios[0].io.done = finish_one_cancel_next;
 	worker_call(w, submit_all, NULL);
 	ck_assert_int_eq(wait_for(&ios[0]), 0);

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Deletes each guard of the code a guest talks to, in turn, and demands that a
+unit test fails for it.
+
+Each condition of an if, while, return or ?: in the files below gives mutants:
+
+  gone   the condition, or one operand of its && or ||, does not count
+  edge   a comparison is off by one (< for <=, >= for >, ...)
+  mask   an index is not reduced to the ring
+
+All mutants of a file are compiled at once; the variable MUTANT says which of
+them is alive in a run. Prints mutant and the test that killed it; exits with 1
+when one survives.
+
+usage: tests/mutate.py [FILE...]
+"""
+
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BASE = ["base/error.c", "base/fd.c"]
+
+# What is mutated: the test that has to notice, and what it is linked with.
+TARGETS = {
+    "virtio/gmem.c": ("test_gmem", []),
+    "virtio/iovs.c": ("test_iovs", []),
+    "virtio/virtq.c": ("test_virtq", ["tests/unit/driver.c", "virtio/mmio.c",
+                                      "virtio/gmem.c", "virtio/iovs.c"]),
+    "virtio/mmio.c": ("test_mmio", ["tests/unit/driver.c", "virtio/virtq.c",
+                                    "virtio/gmem.c", "virtio/iovs.c"]),
+    "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
+}
+
+# Mutants that change nothing anyone could see: (file, kind, code) -> why.
+SAME = "equal: both ways come to the same"
+NEVER = "memory does not run out here"
+EQUIVALENT = {
+    ("virtio/gmem.c", "edge", "gpa + len < gpa"):
+        "equal: len is 0, which is refused",
+    ("virtio/gmem.c", "edge", "m->regions[at].gpa < gpa"):
+        "equal: an overlap, found on the other side",
+    ("virtio/gmem.c", "edge", "mem_bytes < hole"): SAME,
+    ("virtio/iovs.c", "edge", "off >= len"): "equal: copies 0 bytes",
+    ("virtio/iovs.c", "edge", "len > n"): SAME,
+    ("virtio/iovs.c", "edge", "ret[n].iov_len > len"): SAME,
+    ("virtio/mmio.c", "edge", "off >= d->config_len"):
+        "equal: 0 bytes are left",
+    ("virtio/mmio.c", "edge", "len > d->config_len - off"): SAME,
+    ("virtio/mmio.c", "gone", "!d->kick_fds"): NEVER,
+    ("virtio/mmio.c", "edge", "d->kick_fds[i] < 0"):
+        "equal: 0 is standard input, which is open",
+    ("virtio/mmio.c", "gone", "!m"): NEVER,
+    ("block/blk_req.c", "edge", "sector > capacity_sectors"):
+        "equal: any length is over the end",
+}
+
+CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-I.",
+          "-fsanitize=address", "-fno-omit-frame-pointer"]
+LIBS = ["-lcheck", "-lsubunit", "-lrt", "-lm", "-lpthread"]
+TIMEOUT_S = 10
+
+PRELUDE = """\
+extern int mutant_alive;
+#define MUTANT(n) (mutant_alive == (n))
+"""
+MAIN = """\
+#include <stdlib.h>
+int mutant_alive;
+__attribute__((constructor)) static void choose(void)
+{
+	const char *s = getenv("MUTANT");
+
+	mutant_alive = s ? atoi(s) : 0;
+}
+"""
+
+
+class Mutant:
+    def __init__(self, number, path, line, kind, code):
+        self.number = number
+        self.path = path
+        self.line = line
+        self.kind = kind
+        self.code = " ".join(code.split())
+
+
+def blank_comments(text):
+    """The same text, with spaces where comments and strings are."""
+    pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
+    return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m.group()), text,
+                  flags=re.S)
+
+
+def closing(text, start):
+    """Where the parenthesis at start is closed."""
+    depth = 0
+    for i in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[i], 0)
+        if depth == 0:
+            return i
+    raise ValueError("unbalanced parentheses")
+
+
+def split(expr, operator):
+    """Operands of a top-level operator."""
+    parts, depth, last, i = [], 0, 0, 0
+    while i < len(expr):
+        if expr[i] in "([{":
+            depth += 1
+        elif expr[i] in ")]}":
+            depth -= 1
+        elif depth == 0 and expr.startswith(operator, i):
+            parts.append(expr[last:i])
+            i += len(operator)
+            last = i
+            continue
+        i += 1
+    parts.append(expr[last:])
+    return parts
+
+
+COMPARISON = re.compile(r"(?<![<>=!\-&|])\s(<=|>=|<|>)\s(?![<>=])")
+OFF_BY_ONE = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
+
+
+class File:
+    def __init__(self, path, first_number):
+        self.path = path
+        with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+            self.original = f.read()
+        self.text = blank_comments(self.original)
+        self.mutants = []
+        self.next = first_number
+        self.edits = []
+
+    def add(self, offset, kind, code):
+        line = self.text.count("\n", 0, offset) + 1
+        self.mutants.append(Mutant(self.next, self.path, line, kind, code))
+        self.next += 1
+        return self.next - 1
+
+    def condition(self, expr, offset, neutral):
+        """An expression that means the same unless one of its mutants is
+        alive. neutral: its value when it is gone."""
+        for operator, unit in (("||", "0"), ("&&", "1")):
+            parts = split(expr, operator)
+            if len(parts) == 1:
+                continue
+            done, at = [], offset
+            for part in parts:
+                done.append(self.condition(part, at, unit))
+                at += len(part) + len(operator)
+            return "(" + (" %s " % operator).join(done) + ")"
+        stripped = expr.strip()
+        lead = len(expr) - len(expr.lstrip())
+        if stripped.startswith("(") and closing(stripped, 0) == len(
+                stripped) - 1 and re.search(r"&&|\|\|", stripped):
+            return self.condition(stripped[1:-1], offset + lead + 1, neutral)
+        result = "!!(%s)" % stripped
+        found = COMPARISON.findall(stripped)
+        if len(found) == 1:
+            n = self.add(offset + lead, "edge", stripped)
+            other = COMPARISON.sub(" %s " % OFF_BY_ONE[found[0]], stripped)
+            result = "(MUTANT(%d) ? (%s) : %s)" % (n, other, result)
+        n = self.add(offset + lead, "gone", stripped)
+        return "(MUTANT(%d) ? %s : %s)" % (n, neutral, result)
+
+    def edit(self, start, end, new):
+        self.edits.append((start, end, new))
+
+    def mutate(self):
+        text = self.text
+        for m in re.finditer(r"\b(if|while) \(", text):
+            start = m.end() - 1
+            end = closing(text, start)
+            neutral = "0" if m.group(1) == "if" else "1"
+            new = self.condition(text[start + 1:end], start + 1, neutral)
+            self.edit(start + 1, end, new)
+        # return a && b; and: return c ? x : y; and: v = c ? x : y;
+        for m in re.finditer(r"(?:\breturn|[^=!<>]=)\s+([^;{}]*);", text):
+            expr, start = m.group(1), m.start(1)
+            choice = split(expr, " ? ")
+            if len(choice) == 2:
+                new = self.condition(choice[0], start, "0")
+                self.edit(start, start + len(choice[0]), new)
+            elif re.search(r"&&|\|\|", expr) or COMPARISON.search(expr):
+                if text[m.start():m.start() + 6] == "return":
+                    self.edit(start, m.end(1),
+                              self.condition(expr, start, "1"))
+        for m in re.finditer(r"& (\(\w+->size - 1\))", text):
+            n = self.add(m.start(), "mask", m.group())
+            self.edit(m.start(1), m.end(1),
+                      "(MUTANT(%d) ? 0xffff : %s)" % (n, m.group(1)))
+        text = self.original
+        for start, end, new in sorted(self.edits, reverse=True):
+            text = text[:start] + new + text[end:]
+        return PRELUDE + "#line 1 \"%s\"\n" % self.path + text
+
+
+def compile_all(files, tmp):
+    main = os.path.join(tmp, "mutant_main.c")
+    with open(main, "w", encoding="utf-8") as f:
+        f.write(MAIN)
+    for path, target in files.items():
+        test, others = TARGETS[path]
+        mutated = os.path.join(tmp, os.path.basename(path))
+        # In its place: headers beside it are found through -I.
+        with open(mutated, "w", encoding="utf-8") as f:
+            f.write(target.source)
+        command = ["cc", *CFLAGS, "-Itests/unit", "-o",
+                   os.path.join(tmp, test), main, mutated,
+                   "tests/unit/%s.c" % test, *others, *BASE, *LIBS]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+
+def run(tmp, test, number):
+    """The test's verdict on a mutant: what killed it, or None."""
+    env = dict(os.environ, MUTANT=str(number), CK_FORK="no",
+               CK_VERBOSITY="normal",
+               ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1")
+    try:
+        done = subprocess.run([os.path.join(tmp, test)], cwd=tmp, env=env,
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=TIMEOUT_S,
+                              errors="replace", check=False)
+    except subprocess.TimeoutExpired:
+        return "does not end"
+    if done.returncode == 0:
+        return None
+    failed = re.search(r":[FE]:[^:]*:(\w+):\d+:", done.stdout)
+    if failed:
+        return failed.group(1)
+    asan = re.search(r"AddressSanitizer: ([\w-]+)", done.stdout)
+    if asan:
+        return "AddressSanitizer: " + asan.group(1)
+    return "ends with %d" % done.returncode
+
+
+def main():
+    chosen = sys.argv[1:] or list(TARGETS)
+    files, number = {}, 1
+    for path in chosen:
+        if path not in TARGETS:
+            sys.exit("no such target: %s (there are: %s)"
+                     % (path, " ".join(TARGETS)))
+        files[path] = File(path, number)
+        files[path].source = files[path].mutate()
+        number = files[path].next
+
+    survivors, excused = [], set()
+    with tempfile.TemporaryDirectory(prefix="mayfly-mutate-") as tmp:
+        compile_all(files, tmp)
+        for path in files:
+            if run(tmp, TARGETS[path][0], 0):
+                sys.exit("%s fails without any mutant" % TARGETS[path][0])
+        mutants = [m for f in files.values() for m in f.mutants]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            verdicts = pool.map(
+                lambda m: run(tmp, TARGETS[m.path][0], m.number), mutants)
+            for m, verdict in zip(mutants, verdicts):
+                key = (m.path, m.kind, m.code)
+                if verdict is None and key in EQUIVALENT:
+                    verdict = "(equivalent: %s)" % EQUIVALENT[key]
+                    excused.add(key)
+                elif verdict is None:
+                    survivors.append(m)
+                    verdict = "SURVIVED"
+                print("%-16s %4d  %s  %-44s  %s" % (
+                    m.path, m.line, m.kind, m.code[:44], verdict),
+                    flush=True)
+
+    stale = [k for k in EQUIVALENT if k[0] in files and k not in excused]
+    for key in stale:
+        print("not equivalent any more, or gone: %s %s %s" % key)
+    print("%d mutants, %d survived, %d equivalent" % (
+        len(mutants), len(survivors), len(excused)))
+    return 1 if survivors or stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
