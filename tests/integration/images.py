@@ -10,32 +10,38 @@ TOOLS = os.path.join(os.path.dirname(os.path.abspath(__file__)),
 MIB = 1 << 20
 
 
-def tool(name, *args):
-    """What a script of tools/guest prints: the path of what it made."""
-    return subprocess.run(
-        [os.path.join(TOOLS, name), *args], check=True,
+@functools.cache
+def made(name, *command):
+    """The path of a guest image: what MAYFLY_NAME says, where somebody has
+    looked it up already (that takes its time in the test bed), else what the
+    script of tools/guest prints."""
+    path = os.environ.get("MAYFLY_" + name)
+    return path or subprocess.run(
+        [os.path.join(TOOLS, command[0]), *command[1:]], check=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         encoding="utf-8").stdout.strip()
 
 
-@functools.cache
 def bzimage():
-    return tool("kernel", "--bzimage")
+    return made("BZIMAGE", "kernel", "--bzimage")
 
 
-@functools.cache
 def vmlinux():
-    return tool("kernel", "--vmlinux")
+    return made("VMLINUX", "kernel", "--vmlinux")
 
 
-@functools.cache
 def initrd():
-    return tool("initrd")
+    return made("INITRD", "initrd")
 
 
-def rootfs(path):
-    """A root disk of the test's own."""
-    return tool("rootfs", "--copy", path)
+def rootfs():
+    return made("ROOTFS", "rootfs")
+
+
+def own_rootfs(path):
+    """A copy that a test may write to; returns its path."""
+    subprocess.run(["cp", "--sparse=always", rootfs(), path], check=True)
+    return path
 
 
 def linux(kernel, root=None, drives=(), args="", vcpus=1, mem_mib=128,

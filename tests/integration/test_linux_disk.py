@@ -142,7 +142,7 @@ def test_full_host_disk_is_an_io_error_in_the_guest(t):
     since = vm.daemon.log_size()
     status, out = vm.run("dd if=/dev/zero of=/dev/vda bs=1M oflag=direct",
                          scaled(30))
-    assert status != 0 and "I/O error" in out, (status, out)
+    assert status != 0 and "Input/output error" in out, (status, out)
     drive = vm.get()["counters"]["drives"][0]
     assert drive["errors"] >= 1, drive
     # It lives on, the parts that fit are there, and reads work.
@@ -163,7 +163,7 @@ def test_image_cut_short_under_a_guest_is_an_io_error(t):
     os.truncate(disk, 4 * images.MIB)
     status, out = vm.run("dd if=/dev/vda of=/dev/null bs=1M iflag=direct",
                          scaled(20))
-    assert status != 0 and "I/O error" in out, (status, out)
+    assert status != 0 and "Input/output error" in out, (status, out)
     out = vm.sh("dd if=/dev/vda bs=1M count=4 iflag=direct 2>/dev/null "
                 "| sha256sum", scaled(20))
     assert out.split()[0] == images.sha256(disk)

@@ -23,7 +23,7 @@ def check_clean(image):
 
 @linux()
 def test_power_off_leaves_what_was_written_on_the_disk(t):
-    root = images.rootfs(t.path("root"))
+    root = images.own_rootfs(t.path("root"))
     vm = guests.linux(t, images.linux(images.bzimage(), root))
     vm.sh("echo written in the guest > /root/note")
     digest = vm.sh("dd if=/dev/urandom of=/root/big bs=1M count=12 "
@@ -42,7 +42,7 @@ def test_power_off_leaves_what_was_written_on_the_disk(t):
 
 @linux()
 def test_kill_keeps_what_was_synced(t):
-    root = images.rootfs(t.path("root"))
+    root = images.own_rootfs(t.path("root"))
     vm = guests.linux(t, images.linux(images.bzimage(), root,
                               cache_type="Writeback"))
     vm.sh("echo synced > /root/note && sync", scaled(20))

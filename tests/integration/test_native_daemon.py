@@ -170,11 +170,12 @@ def test_refused_starts_leave_nothing(t):
         daemon.api.refused("PUT", "/v1/vms/never", body, "kernel_image_path")
 
     refuse()
-    before = sorted(proc.fds(daemon.pid).values())
+    before = len(proc.fds(daemon.pid))
     for _ in range(20):
         refuse()
-    eventually("no descriptor is left", lambda: (
-        sorted(proc.fds(daemon.pid).values()) == before))
+    # Connections may take a moment to close, before as after.
+    eventually("no descriptor is left",
+               lambda: len(proc.fds(daemon.pid)) <= before)
     assert proc.children(daemon.pid) == []
     assert not proc.cgroup_dirs("never")
     daemon.api.ok("GET", "/v1/vms")
