@@ -46,7 +46,10 @@ static int prepare(struct worker *w)
 	r = uring_enable(&w->ring, w->files, w->n_files);
 	if (r < 0)
 		return r;
-	w->in_flight_max = w->ring.cq.ring_entries - w->n_watches;
+	/* So that completions find room; one always does. */
+	w->in_flight_max = 1;
+	if (w->ring.cq.ring_entries > w->n_watches)
+		w->in_flight_max = w->ring.cq.ring_entries - w->n_watches;
 	if (!w->config.thread_start)
 		return 0;
 	return w->config.thread_start(w->config.arg);

@@ -1,5 +1,6 @@
 #include "tests/fuzz/fuzz.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,8 @@
 /*
  *   fuzz_TARGET [ROUNDS]          seeds, and ROUNDS mutations of each
  *   fuzz_TARGET --seeds DIR       writes the seeds there, for libFuzzer
- *   fuzz_TARGET FILE...           runs these inputs: a crash, say
+ *   fuzz_TARGET PATH...           runs these inputs, or all in a directory: a
+ *                                 crash, or the corpus
  */
 
 #define INPUT_MAX (1u << 16)
@@ -138,6 +140,25 @@ static int run_file(const char *path)
 	return EXIT_SUCCESS;
 }
 
+static int run_path(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	char inside[4096];
+	int r = EXIT_SUCCESS;
+
+	if (!dir)
+		return run_file(path);
+	while (r == EXIT_SUCCESS && (e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(inside, sizeof(inside), "%s/%s", path, e->d_name);
+		r = run_file(inside);
+	}
+	closedir(dir);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	char *end = "";
@@ -153,6 +174,6 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	for (int i = 1; i < argc && r == EXIT_SUCCESS; i++)
-		r = run_file(argv[i]);
+		r = run_path(argv[i]);
 	return r;
 }
