@@ -60,7 +60,6 @@ int kernel_place(const struct gmem *mem, const struct kernel_file *file,
 	uint64_t off, uint64_t file_len, uint64_t gpa, uint64_t mem_len,
 	uint64_t limit, struct error *err)
 {
-	uint64_t low_end = memory_map_low_end(mem);
 	void *to;
 
 	if (gpa < LAYOUT_HIGH_RAM || gpa > limit || mem_len > limit - gpa)
@@ -69,12 +68,13 @@ int kernel_place(const struct gmem *mem, const struct kernel_file *file,
 			"between 1 MiB and %llu MiB",
 			(unsigned long long)mem_len, (unsigned long long)gpa,
 			limit / MIB);
-	to = gpa + mem_len <= low_end ? gmem_range(mem, gpa, mem_len) : NULL;
+	to = gmem_range(mem, gpa, mem_len);
 	if (!to)
 		return error_field(err, EINVAL, KERNEL_FIELD,
 			"the kernel does not fit: it needs memory up to %llu "
 			"MiB, and the guest's ends at %llu MiB",
-			(gpa + mem_len + MIB - 1) / MIB, low_end / MIB);
+			(gpa + mem_len + MIB - 1) / MIB,
+			memory_map_low_end(mem) / MIB);
 	return kernel_read(file, to, file_len, off, "code", err);
 }
 
@@ -109,7 +109,7 @@ static int load_kernel(const struct gmem *mem, int fd, struct kernel_image *ret,
 static int load_initrd(const struct gmem *mem, int fd, struct boot_info *info,
 	struct error *err)
 {
-	uint64_t top = memory_map_low_end(mem), floor, size = 0;
+	uint64_t top = memory_map_low_end(mem), size = 0, floor, room;
 	void *to = NULL;
 	int r = image_size(fd, INITRD_FIELD, "initrd", &size, err);
 
@@ -118,18 +118,17 @@ static int load_initrd(const struct gmem *mem, int fd, struct boot_info *info,
 	if (info->kernel->initrd_last < top)
 		top = info->kernel->initrd_last + 1;
 	floor = (info->kernel->end_gpa + PAGE - 1) & ~(PAGE - 1);
-	if (size <= top) {
+	room = top > floor ? top - floor : 0;
+	if (size <= room) {
 		info->initrd_gpa = (top - size) & ~(PAGE - 1);
-		if (info->initrd_gpa >= floor)
-			to = gmem_range(mem, info->initrd_gpa, size);
+		to = gmem_range(mem, info->initrd_gpa, size);
 	}
 	if (!to)
 		return error_field(err, EINVAL, INITRD_FIELD,
 			"the initrd of %llu bytes does not fit in guest "
-			"memory: "
-			"%llu MiB are free between the kernel and %llu MiB",
-			(unsigned long long)size,
-			(top > floor ? top - floor : 0) / MIB, top / MIB);
+			"memory: %llu MiB are free between the kernel and "
+			"%llu MiB",
+			(unsigned long long)size, room / MIB, top / MIB);
 	r = fd_pread_full(fd, to, size, 0);
 	if (r < 0)
 		return error_field(err, -r, INITRD_FIELD,

@@ -137,7 +137,7 @@ static bool find_entry_note(
 		uint64_t desc, end;
 
 		memcpy(&nh, note, sizeof(nh));
-		desc = (sizeof(nh) + (uint64_t)nh.n_namesz + align - 1) &
+		desc = (sizeof(nh) + nh.n_namesz + align - 1) &
 		       ~(uint64_t)(align - 1);
 		end = desc + nh.n_descsz;
 		if (end > len - at)
@@ -191,8 +191,8 @@ static int check_entry(const struct elf *e, uint64_t entry, struct error *err)
 	for (unsigned i = 0; i < e->eh.e_phnum; i++) {
 		const Elf64_Phdr *p = &e->ph[i];
 
-		if (p->p_type == PT_LOAD && entry >= p->p_paddr &&
-			entry - p->p_paddr < p->p_filesz)
+		/* Below its begin, the difference is huge. */
+		if (p->p_type == PT_LOAD && entry - p->p_paddr < p->p_filesz)
 			return 0;
 	}
 	return error_field(err, EINVAL, KERNEL_FIELD,

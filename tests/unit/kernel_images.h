@@ -169,7 +169,7 @@ static inline void elf_build_pvh(struct elf_image *e)
 
 	elf_build(e);
 	elf_add_note(e, "GNU", 18, &other, 8, 4);
-	elf_add_note(e, "Xen", 6, "linux", 6, 4);
+	elf_add_note(e, "Xen", 6, "l", 2, 4);
 	elf_add_note(e, "Xen", 18, &entry, 8, 4);
 	elf_add_note(e, "Xen", 5, "tail", 5, 4);
 }

@@ -210,6 +210,12 @@ START_TEST(the_initrd_stays_below_what_the_kernel_allows)
 	bz_header(&bz)->initrd_addr_max = 8 * MIB - 2;
 	ck_assert_msg(load() == 0, "%s", err.msg);
 	ck_assert_uint_eq(params()->hdr.ramdisk_image, 8 * MIB - 2 * 4096ull);
+	sparse_initrd(4096);
+	bz_header(&bz)->initrd_addr_max = 8 * MIB - 1;
+	ck_assert_msg(load() == 0, "%s", err.msg);
+	ck_assert_uint_eq(params()->hdr.ramdisk_image, 8 * MIB - 4096);
+	close_fd(&initrd_fd);
+	initrd_fd = image_fd(initrd, INITRD_LEN);
 	bz_header(&bz)->initrd_addr_max = UINT32_MAX;
 	ck_assert_msg(load() == 0, "%s", err.msg);
 	ck_assert_uint_eq(params()->hdr.ramdisk_image, MEM - 2 * 4096ull);
@@ -239,7 +245,7 @@ START_TEST(an_initrd_that_just_fits_above_the_kernel_is_loaded)
 	ck_assert_str_eq(err.field, "boot-source.initrd_path");
 	ck_assert_ptr_nonnull(strstr(err.msg, "13 MiB are free"));
 	/* A kernel that ends inside a page keeps all of it. */
-	sparse_initrd(room);
+	sparse_initrd(room - 1);
 	bz_header(&bz)->init_size = (uint32_t)BZ_INIT_SIZE + 1;
 	ck_assert_int_eq(load(), -EINVAL);
 }

@@ -126,7 +126,7 @@ static const struct {
 	{0x0f00, 0x300, -EEXIST}, /* around us */
 	{0x1010, 0x10, -EEXIST},  /* inside */
 	{0, UINT64_MAX, -EEXIST}, {0x0f00, 0x100, 0}, /* neighbours */
-	{0x1100, 0x100, 0}, {0x3000, 0, -EINVAL},
+	{0x1100, 0x100, 0}, {0x3000, 0, -EINVAL}, {0, 0, -EINVAL},
 	{UINT64_MAX, 2, -EINVAL}, /* wraps */
 };
 

@@ -100,6 +100,17 @@ START_TEST(empty_and_foreign_segments_are_passed_over)
 }
 END_TEST
 
+START_TEST(a_note_inside_of_a_segment_does_not_overlap_it)
+{
+	Elf64_Phdr note = *elf_phdr(&elf, 0);
+
+	note.p_type = PT_NOTE;
+	*elf_phdr(&elf, 2) = *elf_phdr(&elf, 0);
+	*elf_phdr(&elf, 0) = note;
+	ck_assert_msg(load() == 0, "%s", err.msg);
+}
+END_TEST
+
 START_TEST(a_position_independent_file_is_taken)
 {
 	elf_header(&elf)->e_type = ET_DYN;
@@ -388,6 +399,7 @@ int main(void)
 	tcase_add_test(t, segments_in_any_order_and_touching_are_loaded);
 	tcase_add_test(t, a_segment_may_end_where_memory_ends);
 	tcase_add_test(t, empty_and_foreign_segments_are_passed_over);
+	tcase_add_test(t, a_note_inside_of_a_segment_does_not_overlap_it);
 	tcase_add_test(t, a_position_independent_file_is_taken);
 	tcase_add_test(t, a_segment_beyond_the_mapped_gigabyte_is_refused);
 	tcase_add_test(t, a_segment_above_the_hole_is_refused);

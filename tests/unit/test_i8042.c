@@ -210,7 +210,7 @@ static const struct {
 	{"\xf3\x20", "\xfa\xfa", 2, 2},
 	{"\xf0\x02", "\xfa\xfa", 2, 2},
 	{"\xf0\x00", "\xfa\xfa\x02", 2, 3},
-	{"\xed\xf4", "\xfa\xfa", 2, 2}, /* a command in a parameter's place */
+	{"\xed\xee", "\xfa\xee", 2, 2}, /* a command in a parameter's place */
 	{"\x00", "\xfe", 1, 1},
 	{"\xec", "\xfe", 1, 1},
 };
@@ -293,6 +293,16 @@ START_TEST(the_controllers_answer_goes_before_keys)
 	ck_assert_uint_eq(ask(0xaa), 0x55);
 	ck_assert_uint_eq(edges(), 1); /* a key shows again */
 	expect("\x1d\x38\xe0\x53\xe0\xd3\xb8\x9d", 8);
+}
+END_TEST
+
+START_TEST(a_key_behind_the_controllers_answer_interrupts_after_it)
+{
+	out(COMMAND, 0xaa);
+	i8042_ctrl_alt_del(&kbd);
+	ck_assert_uint_eq(edges(), 0);
+	ck_assert_uint_eq(in(DATA), 0x55);
+	ck_assert_uint_eq(edges(), 1);
 }
 END_TEST
 
@@ -405,6 +415,8 @@ int main(void)
 	tcase_add_test(k, no_interrupt_unless_the_command_byte_allows);
 	tcase_add_test(k, a_disabled_keyboard_keeps_its_keys_until_enabled);
 	tcase_add_test(k, the_controllers_answer_goes_before_keys);
+	tcase_add_test(
+		k, a_key_behind_the_controllers_answer_interrupts_after_it);
 	tcase_add_test(k, a_guest_that_never_reads_harms_nobody);
 	tcase_add_checked_fixture(d, setup, teardown);
 	tcase_add_test(

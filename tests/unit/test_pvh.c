@@ -146,7 +146,7 @@ START_TEST(notes_aligned_to_eight_bytes_are_read)
 	uint64_t pvh = ELF_PVH_ENTRY;
 
 	clear_notes();
-	elf_add_note(&elf, "GNU", 5, "12345", 5, 8);
+	elf_add_note(&elf, "GNU", 5, "1", 2, 8);
 	elf_add_note(&elf, "Xen", 18, &pvh, 8, 8);
 	ck_assert_int_eq(load(), 0);
 	ck_assert_int_eq(entry.protocol, BOOT_PVH);
@@ -184,11 +184,21 @@ static const struct {
 	uint32_t name_len, desc_len;
 	uint64_t segment_len;
 } broken[] = {
-	{UINT32_MAX, 8, 24}, {4, UINT32_MAX, 24}, {UINT32_MAX, UINT32_MAX, 24},
-	{UINT32_MAX - 11, 8, 24}, /* 12 + name wraps in 32 bits */
-	{4, 8, 23},               /* the last byte of the entry is missing */
-	{4, 8, 12}, {4, 8, 11},   /* not even a header */
-	{4, 8, 0}, {24, 8, 24},   /* the name runs over the end */
+	{UINT32_MAX, 8, 24},
+	{4, UINT32_MAX, 24},
+	{UINT32_MAX, UINT32_MAX, 24},
+	/* 12 + name wraps in 32 bits */
+	{UINT32_MAX - 11, 8, 24},
+	/* the last byte of the entry is missing */
+	{4, 8, 23},
+	{4, 8, 12},
+	/* not even a header */
+	{4, 8, 11},
+	{4, 8, 0},
+	/* the name runs over the end */
+	{24, 8, 24},
+	/* a longer name that begins alike */
+	{8, 4, 24},
 };
 
 START_TEST(a_broken_note_is_no_entry)
@@ -203,6 +213,26 @@ START_TEST(a_broken_note_is_no_entry)
 	/* The decoy's rest stays in the file, behind the segment. */
 	elf_phdr(&elf, 2)->p_filesz = broken[_i].segment_len;
 	ck_assert_msg(load() == 0, "%s", err.msg);
+	ck_assert_int_eq(entry.protocol, BOOT_LINUX64);
+}
+END_TEST
+
+/* The most that is read, with a rest too short for another header. */
+START_TEST(notes_may_take_16_kib_and_end_in_padding)
+{
+	static uint8_t file[ELF_NOTES_AT + 16384];
+	_cleanup_close_ int fd = -1;
+	struct boot_images images = {.initrd_fd = -1, .cmdline = ""};
+	Elf64_Nhdr nh = {4, 16384 - 4 - 16, 1};
+
+	clear_notes();
+	elf_phdr(&elf, 2)->p_filesz = 16384;
+	memcpy(file, elf.bytes, ELF_NOTES_AT);
+	memcpy(file + ELF_NOTES_AT, &nh, sizeof(nh));
+	fd = image_fd(file, sizeof(file));
+	images.kernel_fd = fd;
+	ck_assert_msg(
+		boot_load(&mem, &images, &entry, &err) == 0, "%s", err.msg);
 	ck_assert_int_eq(entry.protocol, BOOT_LINUX64);
 }
 END_TEST
@@ -240,6 +270,7 @@ int main(void)
 		sizeof(others) / sizeof(others[0]));
 	tcase_add_loop_test(n, a_broken_note_is_no_entry, 0,
 		sizeof(broken) / sizeof(broken[0]));
+	tcase_add_test(n, notes_may_take_16_kib_and_end_in_padding);
 	tcase_add_loop_test(n, an_entry_outside_of_the_kernel_is_refused, 0,
 		sizeof(bad_entries) / sizeof(bad_entries[0]));
 	suite_add_tcase(s, t);

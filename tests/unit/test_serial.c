@@ -249,6 +249,7 @@ START_TEST(enabling_thri_interrupts_since_the_transmitter_is_empty)
 	/* No news without a change. */
 	out(UART_IER, UART_IER_THRI);
 	ck_assert_uint_eq(edges(), 0);
+	ck_assert_uint_eq(iir(), UART_IIR_NO_INT);
 	/* How Linux looks for a broken THRE: off and on. */
 	out(UART_IER, 0);
 	out(UART_IER, UART_IER_THRI);
@@ -294,6 +295,29 @@ START_TEST(a_typed_byte_interrupts_until_it_is_read)
 	ck_assert_uint_eq(iir(), UART_IIR_RDI);
 	ck_assert_uint_eq(in(UART_RX), 'b');
 	ck_assert_uint_eq(iir(), UART_IIR_NO_INT);
+	ck_assert_uint_eq(in(UART_LSR)&UART_LSR_DR, 0);
+}
+END_TEST
+
+START_TEST(an_ier_that_enables_nothing_new_does_not_interrupt)
+{
+	out(UART_IER, UART_IER_RDI);
+	type("a");
+	ck_assert_uint_eq(edges(), 1);
+	out(UART_IER, UART_IER_RDI);
+	out(UART_IER, UART_IER_RDI | 0xf0);
+	ck_assert_uint_eq(edges(), 0);
+}
+END_TEST
+
+START_TEST(an_empty_receiver_can_be_read)
+{
+	out(UART_FCR, UART_FCR_ENABLE_FIFO);
+	out(UART_IER, UART_IER_RDI);
+	ck_assert_uint_eq(in(UART_RX), 0);
+	ck_assert_uint_eq(in(UART_LSR)&UART_LSR_DR, 0);
+	type("a");
+	ck_assert_uint_eq(in(UART_RX), 'a');
 	ck_assert_uint_eq(in(UART_LSR)&UART_LSR_DR, 0);
 }
 END_TEST
@@ -497,6 +521,8 @@ int main(void)
 	tcase_add_test(
 		i, output_polled_under_a_closed_ier_is_news_when_it_opens);
 	tcase_add_test(i, a_typed_byte_interrupts_until_it_is_read);
+	tcase_add_test(i, an_ier_that_enables_nothing_new_does_not_interrupt);
+	tcase_add_test(i, an_empty_receiver_can_be_read);
 	tcase_add_test(i, received_data_goes_before_the_empty_transmitter);
 	tcase_add_test(i, a_closed_ier_holds_interrupts_back_until_it_opens);
 	tcase_add_checked_fixture(n, setup, teardown);
