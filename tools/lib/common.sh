@@ -5,6 +5,9 @@
 # A failure inside $(...) ends the tool just as it does outside.
 shopt -s inherit_errexit
 
+# Debian's own programs, before others of the same name (pyenv's python3 say).
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
 MAYFLY_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 export MAYFLY_ROOT
 
