@@ -1,7 +1,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
-#include "virtio/uring.h"
 #include "virtio/worker.h"
 
 #include <check.h>
@@ -696,99 +695,6 @@ START_TEST(it_lives_in_its_seccomp_filter)
 }
 END_TEST
 
-/* The ring's restrictions */
-
-static struct io_uring ring;
-
-static void make_ring(void)
-{
-	int fds[] = {-1};
-
-	file_fd = memfd_create("disk", MFD_CLOEXEC);
-	fds[0] = file_fd;
-	ck_assert_int_eq(uring_create(&ring, 4, &err), 0);
-	ck_assert_int_eq(uring_enable(&ring, fds, 1), 0);
-}
-
-static void end_ring(void)
-{
-	io_uring_queue_exit(&ring);
-	close_fd(&file_fd);
-}
-
-static int run_sqe(uint8_t opcode, int fd, unsigned flags)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
-	static struct iovec v = {blocks, 1};
-	struct io_uring_cqe *cqe;
-	int res;
-
-	io_uring_prep_rw(opcode, sqe, fd, &v, 1, 0);
-	if (opcode == IORING_OP_FSYNC || opcode == IORING_OP_ASYNC_CANCEL) {
-		sqe->addr = 0;
-		sqe->len = 0;
-	}
-	sqe->flags |= (uint8_t)flags;
-	ck_assert_int_eq(io_uring_submit(&ring), 1);
-	ck_assert_int_eq(io_uring_wait_cqe(&ring, &cqe), 0);
-	res = cqe->res;
-	io_uring_cqe_seen(&ring, cqe);
-	return res;
-}
-
-START_TEST(only_a_few_opcodes_are_allowed)
-{
-	ck_assert_int_eq(run_sqe(IORING_OP_WRITEV, 0, IOSQE_FIXED_FILE), 1);
-	ck_assert_int_eq(run_sqe(IORING_OP_READV, 0, IOSQE_FIXED_FILE), 1);
-	ck_assert_int_eq(run_sqe(IORING_OP_FSYNC, 0, IOSQE_FIXED_FILE), 0);
-	ck_assert_int_eq(
-		run_sqe(IORING_OP_ASYNC_CANCEL, 0, IOSQE_FIXED_FILE), -ENOENT);
-	for (unsigned op = 0; op < IORING_OP_LAST; op++) {
-		if (op == IORING_OP_WRITEV || op == IORING_OP_READV ||
-			op == IORING_OP_FSYNC || op == IORING_OP_POLL_ADD ||
-			op == IORING_OP_ASYNC_CANCEL)
-			continue;
-		ck_assert_int_eq(
-			run_sqe((uint8_t)op, 0, IOSQE_FIXED_FILE), -EACCES);
-	}
-}
-END_TEST
-
-START_TEST(only_registered_files_are_allowed)
-{
-	ck_assert_int_eq(run_sqe(IORING_OP_READV, file_fd, 0), -EACCES);
-	ck_assert_int_eq(
-		run_sqe(IORING_OP_READV, 0, IOSQE_FIXED_FILE | IOSQE_IO_DRAIN),
-		-EACCES);
-	ck_assert_int_eq(run_sqe(IORING_OP_READV, 1, IOSQE_FIXED_FILE), -EBADF);
-}
-END_TEST
-
-START_TEST(nothing_can_be_registered_any_more)
-{
-	struct io_uring_restriction any = {.opcode = IORING_RESTRICTION_SQE_OP,
-		.sqe_op = IORING_OP_OPENAT};
-	int fd = eventfd(0, EFD_CLOEXEC);
-
-	ck_assert_int_lt(io_uring_register_eventfd(&ring, fd), 0);
-	ck_assert_int_lt(io_uring_register_files_update(&ring, 0, &fd, 1), 0);
-	ck_assert_int_lt(io_uring_unregister_files(&ring), 0);
-	ck_assert_int_lt(syscall(SYS_io_uring_register, ring.ring_fd,
-				 IORING_REGISTER_RESTRICTIONS, &any, 1),
-		0);
-	close(fd);
-}
-END_TEST
-
-START_TEST(a_ring_that_cannot_be_made_is_an_error)
-{
-	struct io_uring none;
-
-	ck_assert_int_eq(uring_create(&none, 1u << 30, &err), -EINVAL);
-	ck_assert_int_eq(err.code, EINVAL);
-}
-END_TEST
-
 static TCase *life_case(void)
 {
 	TCase *t = tcase_create("life");
@@ -820,7 +726,7 @@ int main(void)
 {
 	Suite *s = suite_create("worker");
 	TCase *io = tcase_create("io"), *kicks = tcase_create("kicks");
-	TCase *jail = tcase_create("jail"), *limits = tcase_create("ring");
+	TCase *jail = tcase_create("jail");
 	SRunner *r = srunner_create(s);
 	int failed;
 
@@ -836,16 +742,10 @@ int main(void)
 	tcase_add_test(kicks, no_signal_is_lost_in_a_storm);
 	tcase_add_loop_test(
 		jail, it_lives_in_its_seccomp_filter, 0, SANITIZED ? 0 : 2);
-	tcase_add_checked_fixture(limits, make_ring, end_ring);
-	tcase_add_test(limits, only_a_few_opcodes_are_allowed);
-	tcase_add_test(limits, only_registered_files_are_allowed);
-	tcase_add_test(limits, nothing_can_be_registered_any_more);
-	tcase_add_test(limits, a_ring_that_cannot_be_made_is_an_error);
 	suite_add_tcase(s, io);
 	suite_add_tcase(s, kicks);
 	suite_add_tcase(s, life_case());
 	suite_add_tcase(s, jail);
-	suite_add_tcase(s, limits);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);
