@@ -1,5 +1,6 @@
 #include "api/errors.h"
 #include "api/http.h"
+#include "api/json_check.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -76,6 +77,8 @@ static void reply_fault(
 
 	snprintf(text, sizeof(text), "%s%s%s", err->field,
 		err->field[0] ? ": " : "", err->msg);
+	/* A path out of the request may have been cut within a character. */
+	utf8_repair(text);
 	json_add_string(o, "fault_message", text);
 	request_reply_json(r, status, o);
 }
@@ -186,13 +189,15 @@ static void log_request(struct exchange *x, const char *method, const char *url)
 			 ->connect_fd;
 	struct ucred who = {0, (uid_t)-1, (gid_t)-1};
 	socklen_t len = sizeof(who);
-	char path[200];
+	char printable[160], path[200];
 
 	if (strcmp(method, "GET") == 0)
 		return;
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
 	log_info("request", "vm=%s method=%s path=%s peer_uid=%u peer_pid=%d",
-		x->req.id, method, log_quote(path, sizeof(path), url),
+		x->req.id, method,
+		log_quote(path, sizeof(path),
+			text_printable(printable, sizeof(printable), url)),
 		(unsigned)who.uid, (int)who.pid);
 }
 

@@ -36,6 +36,19 @@ unsigned utf8_sequence(const char *p, const char *end)
 	return n;
 }
 
+void utf8_repair(char *s)
+{
+	const char *end = s + strlen(s);
+
+	while (*s) {
+		unsigned n = utf8_sequence(s, end);
+
+		if (n == 0)
+			*s = '?';
+		s += n ? n : 1;
+	}
+}
+
 static int refuse(struct scan *s, const char *what)
 {
 	if (s->p >= s->end)
@@ -94,6 +107,11 @@ static int scan_number(struct scan *s)
 	return 0;
 }
 
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
 /* Behind "\u": four hexadecimal digits. */
 static int scan_hex4(struct scan *s, uint32_t *ret)
 {
@@ -102,9 +120,8 @@ static int scan_hex4(struct scan *s, uint32_t *ret)
 		static const char digits[] = "0123456789abcdef";
 		const char *d;
 
-		if (s->p >= s->end || !*s->p)
-			return refuse(s, "a \\u escape is cut off");
-		d = strchr(digits, *s->p | (*s->p >= 'A' ? 0x20 : 0));
+		d = s->p < s->end && *s->p ? strchr(digits, lower(*s->p))
+					   : NULL;
 		if (!d)
 			return refuse(s, "a \\u escape is malformed");
 		*ret = *ret << 4 | (uint32_t)(d - digits);

@@ -19,3 +19,6 @@ int json_check(
 /* The length of the UTF-8 sequence at p (1 to 4), 0 when it is not one
  * (overlong, a surrogate, beyond U+10FFFF, cut off). */
 unsigned utf8_sequence(const char *p, const char *end);
+
+/* Puts '?' for each byte of s that is in no such sequence. */
+void utf8_repair(char *s);

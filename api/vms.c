@@ -101,7 +101,7 @@ void vms_put(struct request *r)
 	const struct api_backend *b = r->backend;
 	struct vm_config config;
 	struct error err;
-	bool start;
+	bool start = false;
 
 	vm_config_init(&config);
 	if (vm_document_read(r->json, &config, &start, &err) < 0) {

@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 struct drive_image {
-	int fd;
 	uint64_t size_bytes;   /* a multiple of 512 */
+	int fd;
 	uint32_t direct_align; /* fd has O_DIRECT: its alignment; 0: buffered */
 };
 

@@ -59,8 +59,12 @@ static void answer(struct vm_pending *p, const struct error *err)
 
 void vm_answer_all(struct vm_pendings *list, const struct error *err)
 {
-	while (!LIST_EMPTY(list))
-		answer(LIST_FIRST(list), err);
+	struct vm_pending *p, *next;
+
+	for (p = LIST_FIRST(list); p; p = next) {
+		next = LIST_NEXT(p, link);
+		answer(p, err);
+	}
 }
 
 /* Its answer may still come, and then tell the VM's state: the record stays,

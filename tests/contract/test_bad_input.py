@@ -34,6 +34,13 @@ BOOT_SOURCE = [
     ({"kernel_image_path": "x" * 4096}, "boot-source.kernel_image_path: must"),
     ({"kernel_image_path": "/no/such"},
      "boot-source.kernel_image_path: \"/no/such\" is not there", SEMANTIC),
+    # Cut within a character, and still UTF-8.
+    ({"kernel_image_path": "/" + "\u20ac" * 90}, "cannot be opened",
+     SEMANTIC),
+    ({"kernel_image_path": "/x" + "\u20ac" * 90}, "cannot be opened",
+     SEMANTIC),
+    ({"kernel_image_path": "/xy" + "\u20ac" * 90}, "cannot be opened",
+     SEMANTIC),
     ({"kernel_image_path": "/"}, "is a directory", SEMANTIC),
     ({"kernel_image_path": "{fifo}"}, "is not a regular file", SEMANTIC),
     ({"kernel_image_path": "{socket}"}, "is not a regular file", SEMANTIC),

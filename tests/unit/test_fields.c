@@ -1,0 +1,235 @@
+#include "api/errors.h"
+#include "api/fields.h"
+#include "api/resources.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct thing {
+	char *name;
+	uint32_t count, colour;
+	bool on, off;
+};
+
+static const char *const colours[] = {"red", "green", NULL};
+
+static const struct field table[] = {
+	{"name", FIELD_STRING, true, offsetof(struct thing, name), 2, 4, NULL,
+		is_word_char, "letters"},
+	{"count", FIELD_UINT, false, offsetof(struct thing, count), 3, 5},
+	{"colour", FIELD_CHOICE, false, offsetof(struct thing, colour), 0, 0,
+		colours},
+	{"on", FIELD_BOOL, false, offsetof(struct thing, on)},
+	{"off", FIELD_FALSE, false, offsetof(struct thing, off)},
+	{"later", FIELD_UNSUPPORTED},
+	{"other", FIELD_ELSEWHERE},
+	{NULL},
+};
+
+static struct thing thing;
+static struct error err;
+
+static void set_up(void)
+{
+	thing = (struct thing){.count = 4};
+	memset(&err, 0, sizeof(err));
+}
+
+static void tear_down(void)
+{
+	free(thing.name);
+}
+
+static int read_as(const char *text, bool partial)
+{
+	struct json_object *o = json_parse(text, strlen(text), &err);
+	int r;
+
+	ck_assert_msg(o != NULL, "%s: %s", text, err.msg);
+	r = fields_read(table, o, "thing", partial, &thing, &err);
+	json_object_put(o);
+	return r;
+}
+
+START_TEST(each_kind_reaches_its_member)
+{
+	ck_assert_int_eq(
+		read_as("{\"name\":\"ab\",\"count\":5,\"colour\":\"green\","
+			"\"on\":true,\"off\":false,\"later\":[],\"other\":7}",
+			false),
+		0);
+	ck_assert_str_eq(thing.name, "ab");
+	ck_assert_uint_eq(thing.count, 5);
+	ck_assert_uint_eq(thing.colour, 1);
+	ck_assert(thing.on);
+}
+END_TEST
+
+START_TEST(what_is_not_given_or_null_stays)
+{
+	ck_assert_int_eq(
+		read_as("{\"name\":\"ab\",\"count\":null,\"later\":null}",
+			false),
+		0);
+	ck_assert_uint_eq(thing.count, 4);
+}
+END_TEST
+
+START_TEST(what_is_written_reads_back)
+{
+	struct thing first;
+	struct json_object *o;
+
+	ck_assert_int_eq(
+		read_as("{\"name\":\"abcd\",\"count\":3,\"colour\":\"green\","
+			"\"on\":true}",
+			false),
+		0);
+	first = thing;
+	o = fields_write(table, &thing);
+	thing = (struct thing){0};
+	ck_assert_int_eq(fields_read(table, o, "", false, &thing, &err), 0);
+	ck_assert_str_eq(thing.name, first.name);
+	ck_assert_uint_eq(thing.count, first.count);
+	ck_assert_uint_eq(thing.colour, first.colour);
+	ck_assert(thing.on && !thing.off);
+	json_object_put(o);
+	free(first.name);
+}
+END_TEST
+
+static const struct {
+	const char *text, *field, *word;
+} refused[] = {
+	{"{}", "thing.name", "missing"},
+	{"{\"name\":null}", "thing.name", "missing"},
+	{"{\"name\":1}", "thing.name", "string"},
+	{"{\"name\":\"a\"}", "thing.name", "2 to 4"},
+	{"{\"name\":\"abcde\"}", "thing.name", "2 to 4"},
+	{"{\"name\":\"a b\"}", "thing.name", "only hold letters"},
+	{"{\"name\":\"ab\",\"count\":2}", "thing.count", "between 3 and 5"},
+	{"{\"name\":\"ab\",\"count\":6}", "thing.count", "between 3 and 5"},
+	{"{\"name\":\"ab\",\"count\":-4}", "thing.count", "between 3 and 5"},
+	{"{\"name\":\"ab\",\"count\":4294967300}", "thing.count", "between"},
+	{"{\"name\":\"ab\",\"count\":18446744073709551620}", "thing.count",
+		"between"},
+	{"{\"name\":\"ab\",\"count\":4.0}", "thing.count", "integer"},
+	{"{\"name\":\"ab\",\"count\":\"4\"}", "thing.count", "integer"},
+	{"{\"name\":\"ab\",\"count\":true}", "thing.count", "integer"},
+	{"{\"name\":\"ab\",\"colour\":\"blue\"}", "thing.colour",
+		"\"red\" or \"green\""},
+	{"{\"name\":\"ab\",\"colour\":1}", "thing.colour", "\"red\""},
+	{"{\"name\":\"ab\",\"on\":1}", "thing.on", "true or false"},
+	{"{\"name\":\"ab\",\"off\":true}", "thing.off", "not supported yet"},
+	{"{\"name\":\"ab\",\"off\":1}", "thing.off", "true or false"},
+	{"{\"name\":\"ab\",\"later\":[1]}", "thing.later", "not supported"},
+	{"{\"name\":\"ab\",\"later\":false}", "thing.later", "not supported"},
+	{"{\"name\":\"ab\",\"nome\":1}", "thing.nome", "not a known field"},
+	{"{\"name\":\"ab\",\"n\\u00e9\\n\":null}", "thing.n???", "not a known"},
+};
+
+START_TEST(what_does_not_fit_is_refused_by_name)
+{
+	ck_assert_int_eq(read_as(refused[_i].text, false), -EINVAL);
+	ck_assert_str_eq(err.field, refused[_i].field);
+	ck_assert_msg(strstr(err.msg, refused[_i].word) != NULL, "%s", err.msg);
+}
+END_TEST
+
+START_TEST(a_partial_object_needs_no_required_field_but_one_field)
+{
+	ck_assert_int_eq(read_as("{\"count\":3}", true), 0);
+	ck_assert_uint_eq(thing.count, 3);
+	ck_assert_int_eq(read_as("{}", true), -EINVAL);
+	ck_assert_int_eq(read_as("{\"count\":null}", true), -EINVAL);
+	ck_assert_int_eq(read_as("{\"count\":6}", true), -EINVAL);
+}
+END_TEST
+
+START_TEST(a_string_that_is_read_again_replaces_the_first)
+{
+	ck_assert_int_eq(read_as("{\"name\":\"ab\"}", false), 0);
+	ck_assert_int_eq(read_as("{\"name\":\"cd\"}", false), 0);
+	ck_assert_str_eq(thing.name, "cd");
+}
+END_TEST
+
+static const struct {
+	const char *field;
+	int code;
+	unsigned status;
+} statuses[] = {
+	{"", EINVAL, 400},
+	{"f", EINVAL, 400},
+	{"", ENOENT, 404},
+	{"f", ENOENT, 400},
+	{"f", EACCES, 400},
+	{"", EACCES, 500},
+	{"", EEXIST, 409},
+	{"", EBUSY, 409},
+	{"", EMSGSIZE, 413},
+	{"", ENOBUFS, 429},
+	{"", ENOMEM, 500},
+	{"machine-config.mem_size_mib", ENOMEM, 400},
+	{"f", EIO, 500},
+	{"f", EMFILE, 500},
+	{"", ESHUTDOWN, 503},
+	{"", ETIMEDOUT, 504},
+	{"", 4095, 500},
+};
+
+START_TEST(an_errno_has_one_status)
+{
+	struct error e = {.code = statuses[_i].code};
+
+	snprintf(e.field, sizeof(e.field), "%s", statuses[_i].field);
+	ck_assert_uint_eq(http_status(&e), statuses[_i].status);
+}
+END_TEST
+
+START_TEST(a_machine_config_that_is_replaced_gets_defaults)
+{
+	static const char text[] = "{\"vcpu_count\":2,\"mem_size_mib\":64}";
+	struct json_object *o = json_parse(text, strlen(text), &err);
+	struct vm_config c;
+
+	vm_config_init(&c);
+	c.machine_config.smt = true;
+	ck_assert_int_eq(machine_config_read(o, true, &c, &err), 0);
+	ck_assert(c.machine_config.smt);
+	ck_assert_int_eq(machine_config_read(o, false, &c, &err), 0);
+	ck_assert(!c.machine_config.smt);
+	ck_assert_uint_eq(c.machine_config.vcpu_count, 2);
+	json_object_put(o);
+	vm_config_fini(&c);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("fields");
+	TCase *t = tcase_create("fields");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, each_kind_reaches_its_member);
+	tcase_add_test(t, what_is_not_given_or_null_stays);
+	tcase_add_test(t, what_is_written_reads_back);
+	tcase_add_loop_test(t, what_does_not_fit_is_refused_by_name, 0,
+		sizeof(refused) / sizeof(refused[0]));
+	tcase_add_test(
+		t, a_partial_object_needs_no_required_field_but_one_field);
+	tcase_add_test(t, a_string_that_is_read_again_replaces_the_first);
+	tcase_add_loop_test(t, an_errno_has_one_status, 0,
+		sizeof(statuses) / sizeof(statuses[0]));
+	tcase_add_test(t, a_machine_config_that_is_replaced_gets_defaults);
+	suite_add_tcase(s, t);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,178 @@
+#include "daemon/ring.h"
+
+#include <check.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CAPACITY 16u
+
+static struct ring ring;
+static uint64_t pos;
+static char buf[64];
+
+static void set_up(void)
+{
+	/* Not one byte more: AddressSanitizer guards the end. */
+	ring.shared = aligned_alloc(4096, sizeof(struct vm_shared) + 4096);
+	ck_assert_ptr_nonnull(ring.shared);
+	memset(ring.shared, 0, sizeof(struct vm_shared) + 4096);
+	ring.capacity = CAPACITY;
+	/* A lie: the ring is as long as we made it. */
+	ring.shared->console_bytes = UINT32_MAX;
+	pos = 0;
+}
+
+static void tear_down(void)
+{
+	free(ring.shared);
+}
+
+/* What a well-behaved VM does. */
+static void print(const char *s)
+{
+	uint64_t head = ring.shared->console_head;
+
+	for (; *s; s++)
+		ring.shared->console[head++ % CAPACITY] = (uint8_t)*s;
+	ring.shared->console_head = head;
+}
+
+static const char *read_all(size_t size)
+{
+	size_t n = ring_read(&ring, &pos, buf, size);
+
+	buf[n] = '\0';
+	return buf;
+}
+
+START_TEST(bytes_come_in_order_and_once)
+{
+	ck_assert_str_eq(read_all(32), "");
+	print("hello");
+	ck_assert_str_eq(read_all(3), "hel");
+	ck_assert_str_eq(read_all(32), "lo");
+	ck_assert_str_eq(read_all(32), "");
+	print("!");
+	ck_assert_str_eq(read_all(32), "!");
+}
+END_TEST
+
+START_TEST(reading_goes_around_the_end)
+{
+	print("0123456789");
+	read_all(32);
+	print("abcdefghij");
+	ck_assert_str_eq(read_all(32), "abcdefghij");
+	ck_assert_uint_eq(pos, 20);
+}
+END_TEST
+
+START_TEST(who_is_late_gets_what_is_left)
+{
+	print("0123456789abcdefghij");
+	/* The oldest place may be written at this moment: 15 of 16. */
+	ck_assert_str_eq(read_all(32), "56789abcdefghij");
+	ck_assert_uint_eq(ring_oldest(&ring, ring_head(&ring)), 5);
+}
+END_TEST
+
+START_TEST(a_ring_that_is_not_there_is_empty)
+{
+	struct ring none = {.capacity = CAPACITY};
+
+	ck_assert_uint_eq(ring_head(&none), 0);
+	ck_assert_uint_eq(ring_read(&none, &pos, buf, 8), 0);
+}
+END_TEST
+
+static const uint64_t heads[] = {UINT64_MAX, UINT64_MAX - 1, 1ull << 63,
+	(1ull << 63) - 1, CAPACITY, CAPACITY - 1, CAPACITY + 1, 1, 0,
+	1ull << 32, 0xfffffff1};
+
+START_TEST(whatever_the_head_says_reads_stay_in_the_ring)
+{
+	/* A position of each kind, too. */
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		size_t n;
+
+		ring.shared->console_head = heads[_i];
+		pos = heads[i];
+		n = ring_read(&ring, &pos, buf, sizeof(buf));
+		ck_assert_uint_le(n, CAPACITY - 1);
+		ck_assert_uint_le(
+			pos, heads[_i] > heads[i] ? heads[_i] : heads[i]);
+	}
+}
+END_TEST
+
+START_TEST(a_head_that_moves_back_brings_nothing)
+{
+	print("0123456789");
+	read_all(32);
+	ring.shared->console_head = 3;
+	ck_assert_str_eq(read_all(32), "");
+	ck_assert_uint_eq(pos, 10);
+}
+END_TEST
+
+static bool stop_writing;
+
+static void *write_on(void *arg)
+{
+	uint64_t head = 0;
+
+	(void)arg;
+	while (!__atomic_load_n(&stop_writing, __ATOMIC_RELAXED)) {
+		/* Byte n is n: the reader can tell each from its overwriter. */
+		__atomic_store_n(&ring.shared->console[head % CAPACITY],
+			(uint8_t)head, __ATOMIC_RELAXED);
+		head++;
+		__atomic_store_n(
+			&ring.shared->console_head, head, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+START_TEST(what_is_overwritten_meanwhile_is_never_handed_out)
+{
+	pthread_t t;
+
+	stop_writing = false;
+	ck_assert_int_eq(pthread_create(&t, NULL, write_on, NULL), 0);
+	for (unsigned round = 0; round < 200000; round++) {
+		size_t n = ring_read(&ring, &pos, buf, sizeof(buf));
+
+		for (size_t i = 0; i < n; i++)
+			ck_assert_uint_eq(
+				(uint8_t)buf[i], (uint8_t)(pos - n + i));
+	}
+	__atomic_store_n(&stop_writing, true, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ring");
+	TCase *t = tcase_create("read");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, bytes_come_in_order_and_once);
+	tcase_add_test(t, reading_goes_around_the_end);
+	tcase_add_test(t, who_is_late_gets_what_is_left);
+	tcase_add_test(t, a_ring_that_is_not_there_is_empty);
+	tcase_add_loop_test(t, whatever_the_head_says_reads_stay_in_the_ring, 0,
+		sizeof(heads) / sizeof(heads[0]));
+	tcase_add_test(t, a_head_that_moves_back_brings_nothing);
+	tcase_add_test(t, what_is_overwritten_meanwhile_is_never_handed_out);
+	suite_add_tcase(s, t);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
