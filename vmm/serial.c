@@ -197,7 +197,10 @@ static void write_fcr(struct serial *s, uint8_t v)
 {
 	bool on = v & UART_FCR_ENABLE_FIFO;
 
-	if (on != s->fifo_on || (on && (v & UART_FCR_CLEAR_RCVR)))
+	/* A 16550 forgets the byte it holds when its FIFO is switched on, too.
+	 * We do not: Linux listens first and then switches, and what was typed
+	 * in between would be lost. */
+	if ((s->fifo_on && !on) || (on && (v & UART_FCR_CLEAR_RCVR)))
 		s->fifo_n = 0;
 	s->fifo_on = on;
 	rx_fill(s);

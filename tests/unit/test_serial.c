@@ -365,9 +365,10 @@ START_TEST(what_was_typed_early_survives_a_driver_that_starts)
 	out(UART_MCR, UART_MCR_LOOP);
 	out(UART_MCR, UART_MCR_DTR | UART_MCR_RTS | UART_MCR_OUT2);
 	in(UART_RX);
-	out(UART_FCR, UART_FCR_ENABLE_FIFO);
 	edges();
 	out(UART_IER, UART_IER_RDI | UART_IER_RLSI);
+	out(UART_FCR, UART_FCR_ENABLE_FIFO);
+	out(UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_R_TRIG_10);
 	ck_assert_uint_ge(edges(), 1);
 	for (const char *c = "early"; *c; c++)
 		ck_assert_int_eq(in(UART_RX), *c);
