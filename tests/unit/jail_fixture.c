@@ -5,12 +5,15 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 char cgroup_name[32];
@@ -145,8 +148,23 @@ TCase *jail_tcase(Suite *s, const char *name, SFun setup, SFun teardown)
 	return t;
 }
 
+/* CapInh, which an exec alone would not clear. */
+static void make_inheritable(void)
+{
+	struct __user_cap_header_struct hdr = {
+		.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &hdr, caps) < 0)
+		abort();
+	caps[0].inheritable = 1u << CAP_KILL;
+	if (syscall(SYS_capset, &hdr, caps) < 0)
+		abort();
+}
+
 int jail_run_suite(Suite *s)
 {
+	static const gid_t group = 4242;
 	SRunner *r = srunner_create(s);
 	sigset_t term;
 	int failed;
@@ -157,6 +175,8 @@ int jail_run_suite(Suite *s)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	personality(ADDR_NO_RANDOMIZE);
+	setgroups(1, &group);
+	make_inheritable();
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_BLOCK, &term, NULL);

@@ -51,7 +51,7 @@ const char *status_line(pid_t pid, const char *key);
 
 TCase *jail_tcase(Suite *s, const char *name, SFun setup, SFun teardown);
 
-/* Runs it as a daemon would run: what it ignores (SIGPIPE), blocks
- * (SIGTERM) or was started with (a personality), a jail must not have. Returns
- * main()'s status; 77 without root. */
+/* Runs it in a process that ignores and blocks signals, has a group, an
+ * inheritable capability and a personality: a jail must have none of that.
+ * Returns main()'s status; 77 without root. */
 int jail_run_suite(Suite *s);

@@ -109,22 +109,30 @@ START_TEST(a_host_without_controllers_has_none_and_says_so)
 }
 END_TEST
 
+/* In any order, and mounted any number of times. */
+static const char *const orders[][4] = {
+	{"memory", "memory-again", "pids", "pids-again"},
+	{"pids", "pids-again", "memory", "memory-again"},
+};
+
 START_TEST(v1_is_used_where_the_controllers_are_in_it)
 {
 	make_dir("unified");
 	make_file("unified/cgroup.controllers", "cpu io\n");
-	make_dir("memory");
-	make_dir("pids");
 	add_mount("unified", "cgroup2", "rw,nsdelegate");
-	add_mount("memory", "cgroup", "rw,memory");
-	add_mount("pids", "cgroup", "rw,pids");
-	add_mount("pids-again", "cgroup", "rw,pids");
+	for (size_t i = 0; i < 4; i++) {
+		const char *path = orders[_i][i];
+
+		make_dir(path);
+		add_mount(path, "cgroup",
+			path[0] == 'm' ? "rw,memory" : "rw,pids");
+	}
 	open_tree();
 	ck_assert_int_eq(tree.version, JAIL_CGROUP_V1);
 	ck_assert_uint_eq(tree.n, 2);
 	ck_assert(tree.memory && tree.pids);
-	ck_assert(tree.has_memory[0] && !tree.has_pids[0]);
-	ck_assert(!tree.has_memory[1] && tree.has_pids[1]);
+	ck_assert(tree.has_memory[_i] && !tree.has_pids[_i]);
+	ck_assert(!tree.has_memory[1 - _i] && tree.has_pids[1 - _i]);
 	ck_assert(exists("memory/mayfly") && exists("pids/mayfly"));
 	cgroup_tree_close(&tree);
 	ck_assert(!exists("memory/mayfly") && !exists("pids/mayfly"));
@@ -302,32 +310,56 @@ START_TEST(a_parent_that_another_daemon_removed_is_made_again)
 END_TEST
 
 /* A process that somebody moved into the group. */
-START_TEST(removing_a_group_kills_what_is_in_it)
+static pid_t put_process_in_group(void)
 {
 	struct cgroup_entry e;
-	int status;
 	pid_t pid;
 
-	if (tree.version == JAIL_CGROUP_NONE)
-		return;
 	ck_assert_int_eq(cgroup_make(&tree, "vm", &limits, &e, &err), 0);
+	cgroup_entry_close(&e);
 	pid = fork();
 	if (pid == 0)
 		for (;;)
 			pause();
 	for (unsigned i = 0; i < tree.n; i++) {
-		char path[600];
 		_cleanup_fclose_ FILE *f = NULL;
+		char path[600];
 
 		snprintf(path, sizeof(path), "%s/vm/cgroup.procs",
 			tree.parent[i]);
 		f = fopen(path, "we");
+		ck_assert_ptr_nonnull(f);
 		fprintf(f, "%d\n", (int)pid);
 	}
-	cgroup_entry_close(&e);
+	return pid;
+}
+
+START_TEST(removing_a_group_kills_what_is_in_it)
+{
+	int status;
+	pid_t pid;
+
+	if (tree.version == JAIL_CGROUP_NONE)
+		return;
+	pid = put_process_in_group();
 	ck_assert_int_eq(cgroup_remove(&tree, "vm"), 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+END_TEST
+
+START_TEST(a_group_somebody_lives_in_is_refused_and_left_alone)
+{
+	struct cgroup_entry e;
+	pid_t pid;
+
+	if (tree.version == JAIL_CGROUP_NONE)
+		return;
+	pid = put_process_in_group();
+	ck_assert_int_eq(cgroup_make(&tree, "vm", &limits, &e, &err), -EBUSY);
+	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+	ck_assert_int_eq(cgroup_remove(&tree, "vm"), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 }
 END_TEST
 
@@ -341,7 +373,8 @@ int main(void)
 
 	tcase_add_checked_fixture(f, make_host, remove_host);
 	tcase_add_test(f, a_host_without_controllers_has_none_and_says_so);
-	tcase_add_test(f, v1_is_used_where_the_controllers_are_in_it);
+	tcase_add_loop_test(
+		f, v1_is_used_where_the_controllers_are_in_it, 0, 2);
 	tcase_add_test(f, both_controllers_may_share_one_v1_hierarchy);
 	tcase_add_test(f, a_controller_alone_is_used_alone);
 	tcase_add_test(f, v2_is_preferred_and_asked_for_its_controllers);
@@ -358,6 +391,8 @@ int main(void)
 		tcase_add_test(real,
 			a_parent_that_another_daemon_removed_is_made_again);
 		tcase_add_test(real, removing_a_group_kills_what_is_in_it);
+		tcase_add_test(real,
+			a_group_somebody_lives_in_is_refused_and_left_alone);
 	}
 	suite_add_tcase(s, f);
 	suite_add_tcase(s, g);

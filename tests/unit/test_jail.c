@@ -69,6 +69,8 @@ START_TEST(its_root_is_an_empty_directory_that_cannot_be_written)
 	ck_assert_str_eq(strchr(mounts, '\n'), "\n"); /* one mount */
 	ck_assert_ptr_nonnull(
 		strstr(mounts, " / tmpfs ro,nosuid,nodev,noexec"));
+	read_proc(a.pid, "mountinfo", mounts, sizeof(mounts));
+	ck_assert_ptr_nonnull(strstr(mounts, " - tmpfs mayfly ro,"));
 }
 END_TEST
 
@@ -82,19 +84,33 @@ START_TEST(its_securebits_are_locked)
 }
 END_TEST
 
-/* Those of the daemon below and above the ones a spawn makes, closed by exec
- * or not. */
+/* Neither those from before the jail was made nor later ones, whether exec
+ * would close them or not. */
 START_TEST(it_has_its_control_socket_and_no_other_descriptor)
 {
-	_cleanup_close_ int low = open("/", O_RDONLY);
-	_cleanup_close_ int high = fcntl(low, F_DUPFD, 60);
-	struct probe_report r;
+	_cleanup_close_ int late = -1;
+	int early[8];
 
+	for (size_t i = 0; i < N(early); i++)
+		early[i] = dup(1);
+	make_jail();
+	late = fcntl(1, F_DUPFD, 60);
 	spawn(&b, "b");
-	r = look(&b);
-	ck_assert_uint_eq(r.fds, 1u << JAIL_CONTROL_FD);
+	ck_assert_uint_eq(look(&b).fds, 1u << JAIL_CONTROL_FD);
 	jail_reap(jail, &b);
-	ck_assert_int_ge(fcntl(high, F_GETFD), 0);
+	destroy_jail();
+	ck_assert_int_ge(fcntl(late, F_GETFD), 0);
+	for (size_t i = 0; i < N(early); i++)
+		ck_assert_int_eq(close(early[i]), 0);
+}
+END_TEST
+
+START_TEST(our_end_of_its_socket_never_blocks)
+{
+	unsigned n;
+	char c;
+
+	ck_assert_int_eq(fd_recv(a.sock, &c, 1, NULL, 0, &n), -EAGAIN);
 }
 END_TEST
 
@@ -345,6 +361,7 @@ int main(void)
 	TCase *two = jail_tcase(s, "two", make_two, destroy_two);
 	TCase *prot = jail_tcase(s, "oom", make_protected, destroy_protected);
 	TCase *more = jail_tcase(s, "more", make_jail, destroy_jail);
+	TCase *bare = jail_tcase(s, "bare", NULL, NULL);
 
 	tcase_add_loop_test(one,
 		it_has_no_capability_no_group_and_no_signal_of_the_daemons, 0,
@@ -352,7 +369,7 @@ int main(void)
 	tcase_add_test(
 		one, its_root_is_an_empty_directory_that_cannot_be_written);
 	tcase_add_test(one, its_securebits_are_locked);
-	tcase_add_test(one, it_has_its_control_socket_and_no_other_descriptor);
+	tcase_add_test(one, our_end_of_its_socket_never_blocks);
 	tcase_add_test(one, it_sees_no_network_and_not_the_hosts_name);
 	tcase_add_test(one, it_starts_with_a_name_and_nothing_else);
 	tcase_add_loop_test(one, its_resources_are_limited, 0, N(limits));
@@ -364,5 +381,6 @@ int main(void)
 	tcase_add_test(
 		more, it_can_open_its_root_until_its_program_kills_it_for_that);
 	tcase_add_test(more, its_ring_reads_its_files_and_opens_nothing);
+	tcase_add_test(bare, it_has_its_control_socket_and_no_other_descriptor);
 	return jail_run_suite(s);
 }
