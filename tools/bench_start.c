@@ -14,7 +14,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
 #include <signal.h>
@@ -124,7 +123,7 @@ static void print_tables(void)
 /* ---- the daemon ---- */
 
 static char dir[] = "/tmp/mayfly-bench-XXXXXX";
-static char socket_path[64], log_path[64];
+static char socket_path[64];
 static pid_t daemon_pid;
 
 static void remove_dir(void)
@@ -132,7 +131,6 @@ static void remove_dir(void)
 	char state[64];
 
 	unlink(socket_path);
-	unlink(log_path);
 	snprintf(state, sizeof(state), "%s/state/lock", dir);
 	unlink(state);
 	snprintf(state, sizeof(state), "%s/state", dir);
@@ -161,15 +159,11 @@ static void start_daemon(void)
 	if (!mkdtemp(dir))
 		err(1, "%s", dir);
 	snprintf(socket_path, sizeof(socket_path), "%s/socket", dir);
-	snprintf(log_path, sizeof(log_path), "%s/log", dir);
 	snprintf(state, sizeof(state), "%s/state", dir);
 	daemon_pid = fork();
 	if (daemon_pid < 0)
 		err(1, "fork");
 	if (daemon_pid == 0) {
-		int log = open(log_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-
-		dup2(log, STDERR_FILENO);
 		execl(MAYFLYD, MAYFLYD, "--socket", socket_path, "--state-dir",
 			state, "--log-level", "warn", NULL);
 		_exit(127);
