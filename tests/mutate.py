@@ -34,6 +34,13 @@ TARGETS = {
     "virtio/mmio.c": ("test_mmio", ["tests/unit/driver.c", "virtio/virtq.c",
                                     "virtio/gmem.c", "virtio/iovs.c"]),
     "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
+    "vmm/cpuid.c": ("test_cpuid", []),
+    "vmm/msg.c": ("test_msg", []),
+    "vmm/vcpu.c": ("test_vcpu", ["tests/unit/fake_kvm.c", "vmm/bus.c",
+                                 "vmm/vcpu_exit.c"]),
+    "vmm/vcpu_exit.c": ("test_vcpu", ["tests/unit/fake_kvm.c", "vmm/bus.c",
+                                      "vmm/vcpu.c"]),
+    "vmm/vm_events.c": ("test_vm_events", ["base/log.c"]),
 }
 
 # Mutants that change nothing anyone could see: (file, kind, code) -> why.
@@ -57,6 +64,35 @@ EQUIVALENT = {
     ("virtio/mmio.c", "gone", "!m"): NEVER,
     ("block/blk_req.c", "edge", "sector > capacity_sectors"):
         "equal: any length is over the end",
+    ("vmm/cpuid.c", "gone", "!e"): "a full table is refused a leaf earlier",
+    ("vmm/cpuid.c", "gone", "r < 0"): "the next leaf has no room either",
+    ("vmm/cpuid.c", "gone", "r == 0"): "the next leaf has no room either",
+    ("vmm/cpuid.c", "edge", "e->eax < 0xb"): SAME,
+    ("vmm/msg.c", "gone", "(size_t)n < sizeof(ret->hdr)"):
+        "equal: it has no type's size",
+    ("vmm/vcpu.c", "edge", "sigaction(VCPU_SIGNAL, &sa, NULL) < 0"):
+        "it does not fail here",
+    ("vmm/vcpu.c", "gone", "want == VCPUS_RUN"):
+        "equal: KVM_RUN is left and entered once more",
+    ("vmm/vcpu.c", "gone", "run"): "equal: the guest never sees its clock",
+    ("vmm/vcpu.c", "gone", "waited"): "equal: a clock may be told twice",
+    ("vmm/vcpu.c", "edge", "r < 0"): SAME,
+    ("vmm/vcpu.c", "gone", "r < 0"): SAME,
+    ("vmm/vcpu.c", "gone", "s->start_error == 0"): "any of the errors will do",
+    ("vmm/vcpu.c", "gone", "r != 0"): NEVER,
+    ("vmm/vcpu.c", "edge", "r > 0"): SAME,
+    ("vmm/vcpu.c", "gone", "r > 0"): "a thread can be made here",
+    ("vmm/vcpu.c", "edge", "c->fd < 0"): "equal: 0 is open",
+    ("vmm/vcpu.c", "edge", "c->fd >= 0"): "equal: 0 is open",
+    ("vmm/vcpu.c", "gone", "c->fd >= 0"): "equal: nothing is closed",
+    ("vmm/vcpu.c", "gone", "c->run"): "equal: nothing is unmapped",
+    ("vmm/vcpu.c", "edge", "run_bytes < (int)sizeof(struct kvm_run)"):
+        "KVM's is larger",
+    ("vmm/vcpu.c", "gone", "s->want == VCPUS_PAUSE"):
+        "equal: a thread that ends counts as parked",
+    ("vmm/vcpu_exit.c", "edge",
+     "n > sizeof(run->emulation_failure.insn_bytes)"): SAME,
+    ("vmm/vcpu.c", "gone", "s->n == 0"): "equal: there is none to stop",
 }
 
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-I.",

@@ -103,12 +103,23 @@ static void enter_loop(struct vcpu *c)
 	}
 }
 
+/* What `top -H` shows; "vcpu31" is the longest. */
+static void set_name(unsigned id)
+{
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "vcpu%u", id);
+	pthread_setname_np(pthread_self(), name);
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *c = arg;
 	struct vcpus *s = c->set;
-	int r = s->config.thread_start(s->config.arg);
+	int r;
 
+	set_name(c->id);
+	r = s->config.thread_start(s->config.arg);
 	pthread_mutex_lock(&s->lock);
 	s->started++;
 	if (r < 0 && s->start_error == 0)

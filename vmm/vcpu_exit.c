@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static void count(uint64_t *counter)
 {
@@ -22,16 +23,15 @@ static enum vm_exit_reason internal(
 {
 	struct kvm_regs regs;
 	va_list ap;
-	int n;
+	size_t n;
 
 	end->reason = VM_EXIT_INTERNAL_ERROR;
 	va_start(ap, fmt);
-	n = vsnprintf(end->detail, sizeof(end->detail), fmt, ap);
+	(void)vsnprintf(end->detail, sizeof(end->detail), fmt, ap);
 	va_end(ap);
-	if (n < 0 || (size_t)n >= sizeof(end->detail))
-		return end->reason;
+	n = strlen(end->detail);
 	if (kvm_get_regs(vcpu, &regs) == 0)
-		(void)snprintf(end->detail + n, sizeof(end->detail) - (size_t)n,
+		(void)snprintf(end->detail + n, sizeof(end->detail) - n,
 			" at rip 0x%llx", (unsigned long long)regs.rip);
 	return end->reason;
 }
@@ -101,24 +101,25 @@ static enum vm_exit_reason emulation_failure(
 	for (unsigned i = 0; i < n; i++)
 		(void)snprintf(hex + 3 * (size_t)i, 4, " %02x",
 			run->emulation_failure.insn_bytes[i]);
-	return internal(end, vcpu, "KVM could not emulate an instruction%s%s",
-		n > 0 ? ", bytes" : "", hex);
+	if (n == 0)
+		return internal(
+			end, vcpu, "KVM could not emulate an instruction");
+	return internal(end, vcpu,
+		"KVM could not emulate an instruction, bytes%s", hex);
 }
 
 static enum vm_exit_reason internal_error(
 	const struct kvm_run *run, int vcpu, struct vcpu_end *end)
 {
+	unsigned long long data[2] = {0};
+
 	if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
 		return emulation_failure(run, vcpu, end);
+	for (unsigned i = 0; i < 2 && i < run->internal.ndata; i++)
+		data[i] = run->internal.data[i];
 	return internal(end, vcpu,
 		"KVM internal error, suberror %u, data 0x%llx 0x%llx",
-		run->internal.suberror,
-		(unsigned long long)(run->internal.ndata > 0
-					     ? run->internal.data[0]
-					     : 0),
-		(unsigned long long)(run->internal.ndata > 1
-					     ? run->internal.data[1]
-					     : 0));
+		run->internal.suberror, data[0], data[1]);
 }
 
 enum vm_exit_reason vcpu_exit_handle(struct kvm_run *run, int vcpu,

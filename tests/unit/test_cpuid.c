@@ -69,6 +69,7 @@ static void intel(void)
 	add(0xd, 2, 256, 576, 0, 0);
 	add(0xd, 17, 64, 0, 0, 0);
 	add(0xd, 18, 8192, 0, 0, 0);
+	add(0x18, 17, 1, 2, 3, 4); /* not AMX, for all its index */
 	for (size_t i = 0; i < sizeof(intel_leaves) / sizeof(uint32_t); i++)
 		add(intel_leaves[i], 0, ONES, ONES, ONES, ONES);
 	add(0x40000000, 0, 0x40000001, 1, 2, 3);
@@ -121,6 +122,7 @@ START_TEST(leaves_a_guest_must_not_see_are_gone)
 	ck_assert_ptr_null(leaf(0xd, 17));
 	ck_assert_ptr_null(leaf(0xd, 18));
 	ck_assert_ptr_nonnull(leaf(0xd, 2));
+	ck_assert_ptr_nonnull(leaf(0x18, 17));
 
 	amd();
 	filter(1, false);
@@ -191,6 +193,24 @@ START_TEST(tsc_rate_is_told_on_intel_in_three_leaves)
 		2500000000u);
 	ck_assert_uint_eq(must(0x15, 0)->ecx, 1000000000);
 	ck_assert_uint_eq(must(0x16, 0)->eax, 2500);
+}
+END_TEST
+
+START_TEST(tsc_rate_stays_within_the_announced_range)
+{
+	intel();
+	t.entries[0].eax = 0x14;
+	filter(1, false);
+	ck_assert_ptr_null(leaf(0x15, 0));
+	intel();
+	t.entries[0].eax = 0x15;
+	filter(1, false);
+	ck_assert_ptr_nonnull(leaf(0x15, 0));
+	ck_assert_ptr_null(leaf(0x16, 0));
+	intel();
+	t.entries[0].eax = 0x16;
+	filter(1, false);
+	ck_assert_ptr_nonnull(leaf(0x16, 0));
 }
 END_TEST
 
@@ -350,6 +370,7 @@ int main(void)
 	tcase_add_test(tc, a_hypervisor_with_x2apic_and_arat_shows);
 	tcase_add_test(tc, tsc_deadline_shows_only_where_kvm_has_it);
 	tcase_add_test(tc, tsc_rate_is_told_on_intel_in_three_leaves);
+	tcase_add_test(tc, tsc_rate_stays_within_the_announced_range);
 	tcase_add_test(tc, tsc_rate_is_told_on_amd_in_kvms_leaf_only);
 	tcase_add_test(tc, unknown_tsc_rate_is_not_told);
 	tcase_add_loop_test(

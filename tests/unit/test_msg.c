@@ -245,6 +245,36 @@ START_TEST(enumerators_out_of_range_are_refused)
 }
 END_TEST
 
+START_TEST(the_largest_values_are_taken)
+{
+	int got[MSG_MAX_FDS];
+	union msg m, r;
+	unsigned n;
+
+	make(&m, MSG_CONSOLE_INPUT);
+	m.input.len = VM_CONSOLE_INPUT_MAX;
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, NULL, 0), 0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	make(&m, MSG_EXITING);
+	m.exiting.reason = VM_EXIT_INTERNAL_ERROR;
+	ck_assert_int_eq(msg_send(pair[1], MSG_VMM, &m, NULL, 0), 0);
+	ck_assert_int_eq(msg_recv(pair[0], MSG_DAEMON, &r, got, &n), 1);
+}
+END_TEST
+
+START_TEST(what_would_be_refused_is_not_sent)
+{
+	int got[MSG_MAX_FDS];
+	union msg m;
+	unsigned n;
+
+	make(&m, MSG_CONSOLE_INPUT);
+	m.input.len = 0;
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, NULL, 0), -EINVAL);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &m, got, &n), -EAGAIN);
+}
+END_TEST
+
 START_TEST(strings_end_whatever_the_peer_sent)
 {
 	int got[MSG_MAX_FDS];
@@ -294,6 +324,21 @@ START_TEST(end_and_nothing_are_told_apart)
 }
 END_TEST
 
+/* A peer that dies without having read what was sent to it. */
+START_TEST(a_reset_connection_is_an_end)
+{
+	int got[MSG_MAX_FDS];
+	union msg m;
+	unsigned n;
+
+	make(&m, MSG_PAUSE);
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, NULL, 0), 0);
+	close(pair[1]);
+	ck_assert_int_eq(msg_recv(pair[0], MSG_DAEMON, &m, got, &n), 0);
+	pair[1] = dup(some_fd);
+}
+END_TEST
+
 START_TEST(empty_datagram_does_not_smuggle_descriptors)
 {
 	refused(MSG_DAEMON, "", 0, 3);
@@ -323,6 +368,9 @@ int main(void)
 	tcase_add_test(
 		recv_tc, console_input_of_no_or_too_many_bytes_is_refused);
 	tcase_add_test(recv_tc, enumerators_out_of_range_are_refused);
+	tcase_add_test(recv_tc, the_largest_values_are_taken);
+	tcase_add_test(recv_tc, what_would_be_refused_is_not_sent);
+	tcase_add_test(recv_tc, a_reset_connection_is_an_end);
 	tcase_add_test(recv_tc, strings_end_whatever_the_peer_sent);
 	tcase_add_test(recv_tc, end_and_nothing_are_told_apart);
 	tcase_add_test(recv_tc, empty_datagram_does_not_smuggle_descriptors);

@@ -122,8 +122,7 @@ static void create(unsigned n)
 	struct error err;
 
 	ck_assert_int_eq(vcpus_begin(&vcpus, n, &config, &err), 0);
-	ck_assert_int_eq(
-		vcpus_create(&vcpus, -1, FAKE_KVM_RUN_BYTES, &err), 0);
+	ck_assert_int_eq(vcpus_create(&vcpus, -1, FAKE_KVM_RUN_BYTES, &err), 0);
 }
 
 static void create_and_start(unsigned n)
@@ -329,6 +328,20 @@ static int exit_emulation_bare(struct kvm_run *run, void *arg)
 	return 0;
 }
 
+static int exit_emulation_shortest(struct kvm_run *run, void *arg)
+{
+	exit_emulation(run, arg);
+	run->emulation_failure.ndata = 3;
+	return 0;
+}
+
+static int exit_emulation_no_bytes(struct kvm_run *run, void *arg)
+{
+	exit_emulation(run, arg);
+	run->emulation_failure.flags = 0;
+	return 0;
+}
+
 static int exit_suberror(struct kvm_run *run, void *arg)
 {
 	(void)arg;
@@ -388,6 +401,11 @@ static const struct {
 		"KVM could not emulate an instruction, bytes 90 90 90 90 90 90"
 		" 90 90 90 90 90 90 90 90 90 at rip 0x1234"},
 	{exit_emulation_bare, VM_EXIT_INTERNAL_ERROR,
+		"KVM could not emulate an instruction at rip 0x1234"},
+	{exit_emulation_shortest, VM_EXIT_INTERNAL_ERROR,
+		"KVM could not emulate an instruction, bytes 0f c7 0e"
+		" at rip 0x1234"},
+	{exit_emulation_no_bytes, VM_EXIT_INTERNAL_ERROR,
 		"KVM could not emulate an instruction at rip 0x1234"},
 	{exit_suberror, VM_EXIT_INTERNAL_ERROR,
 		"KVM internal error, suberror 2, data 0xabc 0x0"
@@ -532,6 +550,21 @@ START_TEST(pause_waits_for_every_vcpu_and_resume_tells_its_clock)
 }
 END_TEST
 
+START_TEST(a_resumed_guest_goes_on)
+{
+	static const fake_step steps[] = {exit_shutdown};
+
+	create_and_start(1);
+	vcpus_run(&vcpus);
+	while (fake_kvm.calls[FAKE_RUN] < 1)
+		sleep_ms(1);
+	ck_assert_int_eq(vcpus_pause(&vcpus), 0);
+	fake_kvm_script(0, steps, 1, NULL);
+	vcpus_run(&vcpus);
+	ck_assert_int_eq(wait_end(), VM_EXIT_TRIPLE_FAULT);
+}
+END_TEST
+
 START_TEST(pausing_and_resuming_at_any_moment_loses_no_vcpu)
 {
 	create_and_start(4);
@@ -601,6 +634,7 @@ int main(void)
 	tcase_add_test(life, a_vcpu_that_cannot_be_made_fails_the_creation);
 	tcase_add_test(
 		life, pause_waits_for_every_vcpu_and_resume_tells_its_clock);
+	tcase_add_test(life, a_resumed_guest_goes_on);
 	tcase_add_test(life, pausing_and_resuming_at_any_moment_loses_no_vcpu);
 	tcase_add_loop_test(
 		life, stop_ends_waiting_running_and_paused_vcpus, 0, 3);
