@@ -82,11 +82,12 @@ class File:
         self._shared = {}
         self._daemons = 0
 
-    def new_daemon(self, extra_args=()):
+    def new_daemon(self, extra_args=(), **popen):
         self._daemons += 1
         directory = os.path.join(self.dir, f"d{self._daemons}")
         os.mkdir(directory)
-        return mayfly.Daemon(program(self.build), directory, extra_args)
+        return mayfly.Daemon(
+            program(self.build), directory, extra_args, **popen)
 
     @property
     def daemon(self):
@@ -154,9 +155,9 @@ class Context:
     def cleanup(self, f, *args):
         self._cleanups.append((f, args))
 
-    def own_daemon(self, *extra_args):
-        """A daemon for this test alone."""
-        daemon = self.file.new_daemon(extra_args)
+    def own_daemon(self, *extra_args, **popen):
+        """A daemon for this test alone; popen: as subprocess.Popen takes."""
+        daemon = self.file.new_daemon(extra_args, **popen)
         self.cleanup(daemon.kill)
         return daemon
 

@@ -124,7 +124,7 @@ class Api:
 class Daemon:
     """A mayflyd of our own, on a socket in a directory of our own."""
 
-    def __init__(self, program, directory, extra_args=()):
+    def __init__(self, program, directory, extra_args=(), **popen):
         self.dir = directory
         self.socket = os.path.join(directory, "api.sock")
         self.state_dir = os.path.join(directory, "state")
@@ -134,7 +134,8 @@ class Daemon:
                 "--state-dir", self.state_dir, *extra_args]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                args, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                **popen)
         try:
             self._wait_ready(20)
         except BaseException:

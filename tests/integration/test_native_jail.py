@@ -9,7 +9,7 @@ import time
 import images
 import inject
 import proc
-from guests import puppet_with_disk, shared_puppet
+from guests import puppet, puppet_with_disk, shared_puppet
 from harness import Skip, check_usable, native
 
 
@@ -158,10 +158,30 @@ def test_it_lives_in_a_cgroup_of_its_own_with_limits(t):
 
 
 @native()
-def test_environment_and_arguments_tell_nothing(t):
-    pid = shared_puppet(t).pid
+def test_nothing_of_the_daemons_is_inherited(t):
+    r, w = os.pipe()
+    t.cleanup(os.close, r)
+    t.cleanup(os.close, w)
+
+    def make_peculiar():
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+        os.umask(0)
+
+    daemon = t.own_daemon(
+        extra_groups=[4, 6, 27], pass_fds=[w], preexec_fn=make_peculiar,
+        env={**os.environ, "SECRET": "of the daemon"})
+    vm = puppet(t, daemon=daemon)
+    pid = vm.pid
+    s = proc.status(pid)
+    assert s["Groups"] == "", s["Groups"]
+    for signals in ("SigIgn", "SigBlk"):
+        assert int(s[signals], 16) == 0, f"{signals} {s[signals]}"
+    assert "pipe" not in proc.fds(pid).values(), proc.fds(pid)
+    assert int(s["Umask"], 8) & 0o077 == 0o077, s["Umask"]
     with open(f"/proc/{pid}/environ", "rb") as f:
         assert f.read() == b""
+    assert os.getsid(pid) == pid, "it is in the daemon's session"
     assert os.readlink(f"/proc/{pid}/exe").endswith("mayfly-vmm")
 
 
