@@ -80,14 +80,14 @@ class File:
         self.dir = tempfile.mkdtemp(prefix="mayfly-")
         self._daemon = None
         self._shared = {}
-        self._daemons = 0
+        self.daemons = []  # all there ever were
 
     def new_daemon(self, extra_args=(), **popen):
-        self._daemons += 1
-        directory = os.path.join(self.dir, f"d{self._daemons}")
-        os.mkdir(directory)
-        return mayfly.Daemon(
+        directory = tempfile.mkdtemp(prefix="d", dir=self.dir)
+        daemon = mayfly.Daemon(
             program(self.build), directory, extra_args, **popen)
+        self.daemons.append(daemon)
+        return daemon
 
     @property
     def daemon(self):

@@ -191,7 +191,10 @@ class Daemon:
             return
         vmms = proc.children(self.pid)
         self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            pass  # it hangs in the kernel: the VMMs go all the same
         for pid in vmms:
             try:
                 os.kill(pid, signal.SIGKILL)

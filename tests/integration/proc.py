@@ -117,6 +117,19 @@ def cgroup_dirs(word):
     return found
 
 
+def kernel_stacks(pid):
+    """Where its threads are in the kernel, as text: for one that hangs."""
+    out = []
+    for tid in sorted(threads(pid)):
+        try:
+            where = _read(f"/proc/{pid}/task/{tid}/stack").split("\n")
+            out.append(f"{tid} {status(pid, tid)['State']}")
+            out.extend("    " + line.split("] ")[-1] for line in where if line)
+        except OSError as e:
+            out.append(f"{tid}: {e}")
+    return "\n".join(out)
+
+
 def cpu_seconds(pid):
     """User and system time of the whole process."""
     stat = _read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()

@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -24,6 +25,7 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True  # the tree may be read-only
 
 import harness  # noqa: E402  (needs the path above)
+import proc  # noqa: E402
 
 CLEANUP_LIMIT = 30
 
@@ -72,6 +74,52 @@ class Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def print_counts(counts):
+    print("{passed} passed, {failed} failed, {skipped} skipped".format(
+        **counts), flush=True)
+
+
+class Watchdog(threading.Thread):
+    """Ends the run when a test cannot even be interrupted: the main thread
+    hangs in a system call, so nobody else would notice."""
+
+    def __init__(self, counts):
+        super().__init__(daemon=True)
+        self._counts = counts
+        self._changed = threading.Condition()
+        self._deadline = None
+        self._what = self._file = None
+
+    def watch(self, what, file, seconds):
+        with self._changed:
+            self._what, self._file = what, file
+            self._deadline = time.monotonic() + seconds
+            self._changed.notify()
+
+    def run(self):
+        with self._changed:
+            while True:
+                left = None if self._deadline is None else (
+                    self._deadline - time.monotonic())
+                if left is not None and left <= 0:
+                    self._bark()
+                self._changed.wait(left)
+
+    def _bark(self):
+        print(f"not ok {self._what}: it hangs and cannot be interrupted",
+              flush=True)
+        faulthandler.dump_traceback(sys.stdout)
+        for daemon in self._file.daemons:
+            if daemon.alive():
+                for pid in [daemon.pid, *proc.children(daemon.pid)]:
+                    print(f"--- process {pid} in the kernel", flush=True)
+                    print(proc.kernel_stacks(pid), flush=True)
+                daemon.kill()
+        self._counts["failed"] += 1
+        print_counts(self._counts)
+        os._exit(1)
+
+
 def run_one(file, f):
     """Returns (None or the exception, details to print when it failed)."""
     t = None
@@ -101,11 +149,13 @@ def run_one(file, f):
     return problem, details
 
 
-def run_file(build, tests, counts):
+def run_file(build, tests, counts, watchdog):
     file = harness.File(build)
     try:
         for name, f in tests:
             start = time.monotonic()
+            watchdog.watch(name, file,
+                           harness.scaled(f.limit) + 3 * CLEANUP_LIMIT)
             problem, details = run_one(file, f)
             took = time.monotonic() - start
             if problem is None:
@@ -121,6 +171,7 @@ def run_file(build, tests, counts):
                     print("    " + details.replace("\n", "\n    "),
                           flush=True)
     finally:
+        watchdog.watch("stopping the daemon", file, 2 * CLEANUP_LIMIT)
         with Alarm(CLEANUP_LIMIT, "stopping the daemon"):
             file.close()
 
@@ -178,10 +229,11 @@ def main():
             print(f"skip {name}: {no_linux}", flush=True)
         else:
             files.setdefault(module, []).append((name, f))
+    watchdog = Watchdog(counts)
+    watchdog.start()
     for module_tests in files.values():
-        run_file(build, module_tests, counts)
-    print("{passed} passed, {failed} failed, {skipped} skipped".format(
-        **counts))
+        run_file(build, module_tests, counts, watchdog)
+    print_counts(counts)
     return 1 if counts["failed"] else 0
 
 
