@@ -4,8 +4,9 @@
 usage: meson-results.py TESTLOG
 
 A program that says how many tests are in it counts for as many: Check's
-summary ("100%: Checks: 12, Failures: 0, Errors: 0"), or a last line "N passed,
-N failed, N skipped". Any other counts for one. Prints what did not pass, and
+summary ("100%: Checks: 12, Failures: 0, Errors: 0"), unittest's ("Ran 12 tests
+in 0.1s", "OK"), or a last line "N passed, N failed, N skipped". Any other
+counts for one. Prints what did not pass, and
 the sum as its last line.
 """
 
@@ -14,6 +15,7 @@ import re
 import sys
 
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
+UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n\w+(?: \((.*)\))?$", re.M)
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\s*\Z", re.M)
 
 
@@ -28,6 +30,12 @@ def counts(test):
     for checks, failures, errors in CHECK.findall(text):
         failed += int(failures) + int(errors)
         passed += int(checks) - int(failures) - int(errors)
+    for ran, details in UNITTEST.findall(test.get("stderr") or ""):
+        kinds = dict(re.findall(r"(failures|errors|skipped)=(\d+)", details))
+        bad_here = int(kinds.get("failures", 0)) + int(kinds.get("errors", 0))
+        skipped += int(kinds.get("skipped", 0))
+        failed += bad_here
+        passed += int(ran) - bad_here - int(kinds.get("skipped", 0))
     if bad and not failed:
         failed = 1
     if test["result"] == "SKIP" and not (passed or failed or skipped):
