@@ -6,19 +6,23 @@
 
 #define MSR_IA32_MISC_ENABLE 0x1a0u
 #define MISC_ENABLE_FAST_STRING 1u
+#define MISC_ENABLE_BTS_UNAVAILABLE (1u << 11)
+#define MISC_ENABLE_PEBS_UNAVAILABLE (1u << 12)
 #define MSR_MTRR_DEF_TYPE 0x2ffu
 #define MTRR_ENABLE (1u << 11)
 #define MTRR_WRITE_BACK 6u
 
 /*
- * Fast strings on, or Linux gives up `rep movsb` on Intel; all memory
- * write-back, or it takes MTRRs as disabled and does without the PAT. The rest
- * stays as KVM reset it. In this order, the least needed last: a KVM that
- * doesn't know one of them takes those before it.
+ * Fast strings on, or Linux gives up `rep movsb` on Intel, and no tracing, in
+ * accord with CPUID; all memory write-back, or it takes MTRRs as disabled and
+ * does without the PAT. The rest stays as KVM reset it. In this order, the
+ * least needed last: a KVM that doesn't know one of them takes those before it.
  */
 static const struct kvm_msr_entry boot_msrs[] = {
 	{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE | MTRR_WRITE_BACK},
-	{.index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING},
+	{.index = MSR_IA32_MISC_ENABLE,
+		.data = MISC_ENABLE_FAST_STRING | MISC_ENABLE_BTS_UNAVAILABLE |
+			MISC_ENABLE_PEBS_UNAVAILABLE},
 };
 #define N_BOOT_MSRS (sizeof(boot_msrs) / sizeof(boot_msrs[0]))
 

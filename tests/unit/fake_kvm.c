@@ -17,6 +17,8 @@ void fake_kvm_reset(void)
 	memset(&fake_kvm, 0, sizeof(fake_kvm));
 	fake_kvm.tsc_khz = 2500000;
 	fake_kvm.tsc_deadline = true;
+	fake_kvm.api_version = KVM_API_VERSION;
+	fake_kvm.missing_cap = -1;
 	for (unsigned i = 0; i < FAKE_KVM_VCPUS; i++)
 		fake_kvm.vcpu[i].fd = -1;
 }
@@ -62,7 +64,7 @@ static int simple(enum fake_call call)
 int kvm_api_version(int kvm)
 {
 	(void)kvm;
-	return KVM_API_VERSION;
+	return fake_kvm.api_version;
 }
 
 int kvm_vcpu_mmap_bytes(int kvm)
@@ -82,14 +84,17 @@ int kvm_create_vm(int kvm)
 int kvm_get_supported_cpuid(int kvm, struct kvm_cpuid2 *ids)
 {
 	(void)kvm;
-	ids->nent = 0;
+	ids->nent = 1;
+	ids->entries[0] = fake_kvm.supported;
 	return 0;
 }
 
 int kvm_check_extension(int fd, unsigned cap)
 {
 	(void)fd;
-	return cap == KVM_CAP_TSC_DEADLINE_TIMER ? fake_kvm.tsc_deadline : 0;
+	if (cap == KVM_CAP_TSC_DEADLINE_TIMER)
+		return fake_kvm.tsc_deadline;
+	return (int)cap != fake_kvm.missing_cap;
 }
 
 int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len)

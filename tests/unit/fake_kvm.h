@@ -73,6 +73,9 @@ struct fake_kvm {
 	int fail[FAKE_CALLS]; /* what this call returns instead, if not 0 */
 	bool tsc_deadline;
 	int tsc_khz;
+	int api_version;
+	int missing_cap;                   /* -1: has all that are asked for */
+	struct kvm_cpuid_entry2 supported; /* the one leaf */
 };
 
 extern struct fake_kvm fake_kvm;

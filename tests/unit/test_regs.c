@@ -87,7 +87,7 @@ START_TEST(memory_is_write_back_and_strings_are_fast)
 	ck_assert_uint_eq(v->msrs[0].index, 0x2ff);
 	ck_assert_uint_eq(v->msrs[0].data, 0x806);
 	ck_assert_uint_eq(v->msrs[1].index, 0x1a0);
-	ck_assert_uint_eq(v->msrs[1].data, 1);
+	ck_assert_uint_eq(v->msrs[1].data, 0x1801);
 }
 END_TEST
 
