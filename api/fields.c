@@ -76,7 +76,8 @@ static int read_uint(const struct field *f, struct json_object *v,
 		return error_field(err, EINVAL, name,
 			"must be an integer from %llu to %llu",
 			(unsigned long long)f->min, (unsigned long long)f->max);
-	if (n < 0 || (uint64_t)n < f->min || (uint64_t)n > f->max)
+	/* A negative number is larger than any maximum here. */
+	if ((uint64_t)n < f->min || (uint64_t)n > f->max)
 		return error_field(err, EINVAL, name,
 			"must be between %llu and %llu",
 			(unsigned long long)f->min, (unsigned long long)f->max);

@@ -10,7 +10,6 @@
 #include <sys/epoll.h>
 
 #define CONNECTIONS_MAX 8192
-#define CONNECTION_TIMEOUT_S 30
 #define CONNECTION_MEMORY_BYTES (24u * 1024)
 
 static void log_from_mhd(void *arg, const char *fmt, va_list ap)
@@ -35,7 +34,8 @@ static size_t keep_escapes(void *arg, struct MHD_Connection *c, char *s)
 }
 
 int api_server_create(struct api_server **ret,
-	const struct api_backend *backend, int listen_fd, struct error *err)
+	const struct api_backend *backend, int listen_fd,
+	unsigned idle_timeout_s, struct error *err)
 {
 	struct api_server *s = calloc(1, sizeof(*s));
 
@@ -55,7 +55,7 @@ int api_server_create(struct api_server **ret,
 		MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, s,
 		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
+		MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
 	if (!s->mhd) {

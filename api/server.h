@@ -15,9 +15,14 @@ struct api_server;
 /* Descriptors to watch for EPOLLIN. */
 enum { API_SERVER_FD_HTTP, API_SERVER_FD_HANGUPS, API_SERVER_FDS };
 
-/* listen_fd: a listening Unix stream socket, taken over on success. */
+/*
+ * listen_fd: a listening Unix stream socket, taken over on success.
+ * idle_timeout_s: a connection on which nothing moves for so long is closed,
+ * unless its request is being worked on.
+ */
 int api_server_create(struct api_server **ret,
-	const struct api_backend *backend, int listen_fd, struct error *err);
+	const struct api_backend *backend, int listen_fd,
+	unsigned idle_timeout_s, struct error *err);
 
 /* The descriptors, borrowed. */
 void api_server_fds(const struct api_server *s, int fds[API_SERVER_FDS]);

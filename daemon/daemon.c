@@ -201,6 +201,7 @@ static int open_signals(struct daemon *d, struct error *err)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (d->signal_fd < 0)
@@ -217,8 +218,8 @@ static int open_server(
 	int fds[API_SERVER_FDS], r;
 
 	if (listener_open(&d->listener, o->socket_path, err) < 0 ||
-		api_server_create(&d->server, &backend, d->listener.fd, err) <
-			0)
+		api_server_create(&d->server, &backend, d->listener.fd,
+			o->idle_timeout_s, err) < 0)
 		return -err->code;
 	d->listener.fd = -1;
 	api_server_fds(d->server, fds);

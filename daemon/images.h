@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 struct drive_image {
-	uint64_t size_bytes;   /* a multiple of 512 */
+	uint64_t size_bytes; /* a multiple of 512 */
 	int fd;
 	uint32_t direct_align; /* fd has O_DIRECT: its alignment; 0: buffered */
 };

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* clang-format off: one line here is one line there. */
+/* One line here is one line there. */
+/* clang-format off */
 static const char help[] =
 	"Usage: mayflyd [OPTION]...\n"
 	"Run microVMs, driven by HTTP on a Unix socket.\n"
@@ -28,13 +29,15 @@ static const char help[] =
 	"  --start-timeout S    seconds a VM has until its guest runs; then it is\n"
 	"                       killed (default 20)\n"
 	"  --request-timeout S  seconds a VM has to answer a request (default 5)\n"
+	"  --idle-timeout S     seconds a connection may stand still while nothing is\n"
+	"                       done for it; then it is closed (default 30)\n"
 	"  --probe              print what this host can do, as GET /v1/host would,\n"
 	"                       and end with status 0 if KVM can run Linux here, 3\n"
 	"                       if only tiny guests, 4 if there is no usable KVM\n"
 	"  --version            print the version\n"
 	"  --help               print this\n"
 	"\n"
-	"SIGTERM and SIGINT end the daemon and all its VMs.\n";
+	"SIGTERM, SIGINT and SIGHUP end the daemon and all its VMs.\n";
 /* clang-format on */
 
 enum {
@@ -48,6 +51,7 @@ enum {
 	OPT_MAX_VMS,
 	OPT_START_TIMEOUT,
 	OPT_REQUEST_TIMEOUT,
+	OPT_IDLE_TIMEOUT,
 	OPT_PROBE,
 	OPT_LIST_ROUTES,
 	OPT_VERSION,
@@ -65,6 +69,7 @@ static const struct option long_options[] = {
 	{"max-vms", required_argument, NULL, OPT_MAX_VMS},
 	{"start-timeout", required_argument, NULL, OPT_START_TIMEOUT},
 	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
+	{"idle-timeout", required_argument, NULL, OPT_IDLE_TIMEOUT},
 	{"probe", no_argument, NULL, OPT_PROBE},
 	/* For the test that compares them with openapi/. */
 	{"list-routes", no_argument, NULL, OPT_LIST_ROUTES},
@@ -149,6 +154,10 @@ static int read_option(
 		r = read_number("--request-timeout", arg, 1, 3600,
 			&o->request_timeout_s, err);
 		break;
+	case OPT_IDLE_TIMEOUT:
+		r = read_number("--idle-timeout", arg, 1, 3600,
+			&o->idle_timeout_s, err);
+		break;
 	case OPT_PROBE:
 		o->task = TASK_PROBE;
 		break;
@@ -202,6 +211,7 @@ int options_read(struct options *o, int argc, char **argv, struct error *err)
 		.uid_count = 65536,
 		.start_timeout_s = 20,
 		.request_timeout_s = 5,
+		.idle_timeout_s = 30,
 	};
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		int r = read_option(o, opt, optarg, err);

@@ -21,7 +21,7 @@ struct options {
 	uid_t uid_base;
 	unsigned uid_count;
 	unsigned max_vms; /* at most uid_count */
-	unsigned start_timeout_s, request_timeout_s;
+	unsigned start_timeout_s, request_timeout_s, idle_timeout_s;
 };
 
 int options_read(struct options *o, int argc, char **argv, struct error *err);

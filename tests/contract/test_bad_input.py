@@ -463,8 +463,8 @@ class Options(unittest.TestCase):
         self.assertEqual(r.returncode, 0)
         for option in ("--socket", "--state-dir", "--vmm", "--log-format",
                        "--log-level", "--uid-base", "--uid-count", "--max-vms",
-                       "--start-timeout", "--request-timeout", "--probe",
-                       "--version"):
+                       "--start-timeout", "--request-timeout", "--idle-timeout",
+                       "--probe", "--version"):
             self.assertIn(option, r.stdout)
 
     def test_probe_prints_the_hosts_document(self):

@@ -5,6 +5,7 @@ became of it; whatever a client does, the VMs do not suffer.
 usage: test_faults.py MAYFLYD FAKE_VMM OPENAPI
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -456,6 +457,69 @@ class Stopping(unittest.TestCase):
                 self.assertFalse(os.path.exists("/proc/" + pid))
         finally:
             d.__exit__(None, None, None)
+
+
+    def test_a_client_that_does_not_read_does_not_hold_it_up(self):
+        d = Mayflyd(EXE, "--vmm", FAKE)
+        try:
+            kernel = os.path.join(d.dir, "kernel")
+            with open(kernel, "wb") as f:
+                f.write(b"kernel")
+            d.put("/v1/vms/a", {"boot-source": {"kernel_image_path": kernel},
+                                "start": True})
+            d.put("/v1/vms/a/console", b"P")
+            with d.connect() as s:
+                s.sendall(head("GET", "/v1/vms/a/console?follow=true"))
+                self.assertEqual(s.recv(12, socket.MSG_WAITALL),
+                                 b"HTTP/1.1 200")
+                start = time.monotonic()
+                self.assertEqual(d.stop(), 0)
+                self.assertLess(time.monotonic() - start, 10)
+        finally:
+            d.__exit__(None, None, None)
+
+
+class Idle(unittest.TestCase):
+    """Connections on which nothing moves."""
+
+    def test_they_are_closed_unless_their_request_is_worked_on(self):
+        with Mayflyd(EXE, "--vmm", FAKE, "--idle-timeout", "1") as d:
+            d.put("/v1/vms/a", {})
+            worked_on = [Background(d.get, "/v1/vms/a/" + what) for what in
+                         ("wait?timeout_ms=3500", "console?follow=true")]
+            idle = d.connect()
+            half = d.connect()
+            half.sendall(head("PUT", "/v1/vms/b", 100) + b"{")
+            start = time.monotonic()
+            for s in (idle, half):
+                self.assertEqual(s.recv(1), b"")
+                s.close()
+            self.assertLess(time.monotonic() - start, 3)
+            self.assertEqual(d.get("/v1/vms/b").status, 404)
+            self.assertTrue(worked_on[0].get().json()["timed_out"])
+            d.delete("/v1/vms/a")
+            self.assertEqual(worked_on[1].get().status, 200)
+
+
+class Logs(unittest.TestCase):
+    """What stands in the log."""
+
+    def test_changes_are_logged_with_who_asked_for_them(self):
+        with Mayflyd(EXE, "--vmm", FAKE, "--log-format", "json") as d:
+            d.put("/v1/vms/a", {})
+            d.get("/v1/vms/a")
+            d.request("DELETE", "/v1/vms/a\x7f\"x?y=%22")
+            d.delete("/v1/vms/a")
+            lines = [json.loads(x) for x in d.read_log().splitlines()]
+            requests = [x for x in lines if x["event"] == "request"]
+            self.assertEqual([(x["method"], x["vm"]) for x in requests],
+                             [("PUT", "a"), ("DELETE", "a")])
+            for x in requests:
+                self.assertEqual(x["peer_pid"], str(os.getpid()))
+                self.assertEqual(x["peer_uid"], str(os.getuid()))
+            events = [x["event"] for x in lines if x.get("vm") == "a"]
+            self.assertEqual(events, ["request", "vm_created", "request",
+                                      "vm_removed"])
 
 
 class Sockets(unittest.TestCase):
