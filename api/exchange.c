@@ -29,7 +29,7 @@ struct exchange {
 	char *body;
 	size_t received; /* of the body, kept or not */
 	bool refused;    /* by its head: the body is thrown away */
-	bool dispatched, suspended, abandoned;
+	bool dispatched, suspended;
 };
 
 static struct exchange *of_request(struct request *r)
@@ -147,7 +147,6 @@ static void on_gone(struct hangup *h)
 				    offsetof(struct exchange, hangup));
 
 	x->server->backend.ops->cancel(x->server->backend.ctx, &x->req.op);
-	x->abandoned = true;
 	resume(x);
 }
 
@@ -172,6 +171,7 @@ static enum MHD_Result send_response(struct exchange *x)
 {
 	enum MHD_Result r;
 
+	/* Out of memory, or nobody there to answer: hangs up. */
 	if (!x->response)
 		return MHD_NO;
 	if (x->status == 405)
@@ -356,8 +356,6 @@ enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,
 		*size = 0;
 		return take_body(x, data, n);
 	}
-	if (x->abandoned)
-		return MHD_NO;
 	if (!x->dispatched && !x->refused) {
 		x->dispatched = true;
 		log_request(x, method, url);

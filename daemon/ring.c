@@ -57,7 +57,7 @@ size_t ring_read(const struct ring *r, uint64_t *pos, void *buf, size_t size)
 			*pos += n;
 			return n - lost;
 		}
-		*pos = oldest;
+		/* All of it was: the next attempt begins at the oldest. */
 	}
 	return 0;
 }
