@@ -423,7 +423,7 @@ static void print_status(const struct run *run)
 		(void)fprintf(stderr, "status: failed\n");
 }
 
-static void print_timeline(const struct run *run)
+static void print_timeline(const struct run *run, unsigned vcpus)
 {
 	(void)fprintf(stderr, "timeline (us since spawn):");
 	for (unsigned i = 0; i < VM_MOMENTS; i++) {
@@ -433,6 +433,18 @@ static void print_timeline(const struct run *run)
 			(void)fprintf(stderr, " %s %llu", moments[i],
 				(unsigned long long)(at - run->spawned_ns) /
 					1000);
+	}
+	(void)fputs("\nexits:", stderr);
+	for (unsigned i = 0; i < vcpus; i++) {
+		const struct vcpu_counters *c = &run->shared->vcpu[i];
+
+		(void)fprintf(stderr,
+			" vcpu%u pio %llu mmio %llu other %llu "
+			"interrupted %llu",
+			i, (unsigned long long)c->exits_pio,
+			(unsigned long long)c->exits_mmio,
+			(unsigned long long)c->exits_other,
+			(unsigned long long)c->exits_interrupted);
 	}
 	(void)fputc('\n', stderr);
 }
@@ -507,7 +519,7 @@ int main(int argc, char **argv)
 	jail_destroy(run.jail);
 	(void)fprintf(stderr, "end: %s%s%s, wait status 0x%x\n", run.reason,
 		run.detail[0] ? ": " : "", run.detail, (unsigned)wstatus);
-	print_timeline(&run);
+	print_timeline(&run, m.start.vcpu_count);
 	ok = as_expected(&run);
 	free(run.output);
 	return ok ? 0 : 1;
