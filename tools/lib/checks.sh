@@ -70,5 +70,6 @@ check_static() {
 		--project="$build/compile_commands.json" \
 		--cppcheck-build-dir="$build/cppcheck" --error-exitcode=1 \
 		--enable=warning,performance,portability --inline-suppr \
+		--library="$MAYFLY_ROOT/tools/lib/cppcheck.cfg" \
 		--suppress='*:/usr/*'
 }
