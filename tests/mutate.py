@@ -38,8 +38,8 @@ TARGETS = {
     "vmm/msg.c": ("test_msg", []),
     "vmm/vcpu.c": ("test_vcpu", ["tests/unit/fake_kvm.c", "vmm/bus.c",
                                  "vmm/vcpu_exit.c"]),
-    "vmm/vcpu_exit.c": ("test_vcpu", ["tests/unit/fake_kvm.c", "vmm/bus.c",
-                                      "vmm/vcpu.c"]),
+    "vmm/vcpu_exit.c": ("test_vcpu_exit", ["tests/unit/fake_kvm.c",
+                                           "vmm/bus.c"]),
     "vmm/vm_events.c": ("test_vm_events", ["base/log.c"]),
 }
 

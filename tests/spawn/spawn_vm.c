@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -96,7 +97,8 @@ static struct option options[] = {
 };
 
 static struct {
-	const char *vmm, *kernel, *initrd, *actions, *expect, *text;
+	const char *vmm, *kernel, *initrd, *expect, *text;
+	char *actions;
 	const char *drives[VM_MAX_DRIVES];
 	unsigned n_drives;
 	uint64_t timeout_ms, mem_mib;
@@ -203,9 +205,12 @@ static int open_drive(struct msg_drive *d, const char *arg)
 {
 	size_t len = strlen(arg);
 	bool ro = len > 3 && strcmp(arg + len - 3, ":ro") == 0;
-	_cleanup_free_ char *path = strndup(arg, ro ? len - 3 : len);
-	int fd = must_open(path, ro ? O_RDONLY : O_RDWR);
+	char path[PATH_MAX];
+	int fd;
 
+	(void)snprintf(
+		path, sizeof(path), "%.*s", (int)(ro ? len - 3 : len), arg);
+	fd = must_open(path, ro ? O_RDONLY : O_RDWR);
 	d->read_only = ro;
 	d->writeback = 1;
 	d->size_bytes = (uint64_t)lseek(fd, 0, SEEK_END) & ~511ull;
@@ -465,8 +470,8 @@ static bool as_expected(const struct run *run)
 
 static void follow(struct run *run)
 {
-	_cleanup_free_ char *actions = strdup(opt.actions ? opt.actions : "");
-	char *save = NULL;
+	char none[] = "", *save = NULL;
+	char *actions = opt.actions ? opt.actions : none;
 
 	while (!run->answered && !run->gone)
 		turn(run, 100);
