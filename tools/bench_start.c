@@ -10,19 +10,16 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "bench_client.h"
+#include "bench_daemon.h"
 #include "bench_floor.h"
 
 #include <err.h>
-#include <errno.h>
 #include <getopt.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -118,57 +115,6 @@ static void print_tables(void)
 		"p50", "p90", "p99");
 	print_size("Pss", PSS);
 	print_size("anonymous", ANONYMOUS);
-}
-
-/* ---- the daemon ---- */
-
-static char dir[] = "/tmp/mayfly-bench-XXXXXX";
-static char socket_path[64];
-static pid_t daemon_pid;
-
-static void remove_dir(void)
-{
-	char state[64];
-
-	unlink(socket_path);
-	snprintf(state, sizeof(state), "%s/state/lock", dir);
-	unlink(state);
-	snprintf(state, sizeof(state), "%s/state", dir);
-	rmdir(state);
-	rmdir(dir);
-}
-
-/* At any exit: the daemon ends its VMs. */
-static void stop_daemon(void)
-{
-	int status;
-
-	if (daemon_pid <= 0)
-		return;
-	kill(daemon_pid, SIGTERM);
-	while (waitpid(daemon_pid, &status, 0) < 0 && errno == EINTR)
-		;
-	daemon_pid = 0;
-	remove_dir();
-}
-
-static void start_daemon(void)
-{
-	char state[64];
-
-	if (!mkdtemp(dir))
-		err(1, "%s", dir);
-	snprintf(socket_path, sizeof(socket_path), "%s/socket", dir);
-	snprintf(state, sizeof(state), "%s/state", dir);
-	daemon_pid = fork();
-	if (daemon_pid < 0)
-		err(1, "fork");
-	if (daemon_pid == 0) {
-		execl(MAYFLYD, MAYFLYD, "--socket", socket_path, "--state-dir",
-			state, "--log-level", "warn", NULL);
-		_exit(127);
-	}
-	atexit(stop_daemon);
 }
 
 /* ---- one VM's memory ---- */
@@ -389,8 +335,8 @@ int main(int argc, char **argv)
 		READY_GUEST, mem_mib);
 	if (floor_create(&f, READY_GUEST, (uint64_t)mem_mib << 20, &e) < 0)
 		errx(1, "%s", e.msg);
-	start_daemon();
-	c = client_connect(socket_path);
+	bench_daemon_start(MAYFLYD, NULL);
+	c = client_connect(bench_daemon_socket());
 	run(c, f, body);
 	client_close(c);
 	floor_destroy(f);
