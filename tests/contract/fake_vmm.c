@@ -156,6 +156,13 @@ static bool obey(const struct msg_console_input *m)
 		say_exiting(VM_EXIT_SHUTDOWN, "");
 		hang();
 		break;
+	case 'd': /* ends well, a little later and with many words */
+		reply(MSG_DONE, m->hdr.seq, 0);
+		usleep(200000);
+		for (unsigned i = 0; i < 40; i++)
+			reply(MSG_EVENT, 0, 0);
+		say_exiting(VM_EXIT_RESET, "");
+		_exit(0);
 	case 'R': /* a reason that is none, and words that are no text */
 		say_exiting(77, "x");
 		hang();

@@ -108,7 +108,10 @@ class Mayflyd:
     def raw(self, data):
         """Sends bytes as they are, and reads one response."""
         with self.connect() as s, s.makefile("rb") as stream:
-            s.sendall(data)
+            try:
+                s.sendall(data)
+            except BrokenPipeError:
+                pass  # it may be answered, and closed, before it is all sent
             return read_response(stream)
 
     def request(self, method, path, body=None):

@@ -7,6 +7,7 @@ usage: test_faults.py MAYFLYD FAKE_VMM OPENAPI
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -133,6 +134,9 @@ class Faults(unittest.TestCase):
                 r = self.daemon.put("/v1/vms/a/actions", start)
                 self.assertEqual(r.status, 204)
                 self.assertEqual(self.show()["state"], "Running")
+                self.type(b"b")
+                exit_ = self.daemon.get("/v1/vms/a/wait").json()["exit"]
+                self.assertEqual(exit_, {"reason": "shutdown", "status": 0})
                 self.daemon.delete("/v1/vms/a")
 
     def test_while_it_starts_a_vm_is_left_alone(self):
@@ -166,6 +170,15 @@ class Faults(unittest.TestCase):
         self.assertEqual(self.run_vm(mode="and_gone").status, 201)
         r = self.daemon.get("/v1/vms/a/wait").json()
         self.assertEqual(r["exit"]["reason"], "reset")
+
+    def test_last_words_count_when_the_end_is_seen_first(self):
+        self.run_vm()
+        self.assertEqual(self.type(b"d").status, 204)
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        self.daemon.process.send_signal(signal.SIGCONT)
+        r = self.daemon.get("/v1/vms/a/wait").json()
+        self.assertEqual(r["exit"], {"reason": "reset", "status": 0})
 
     def test_saying_started_twice_is_a_crash(self):
         self.run_vm(mode="twice")
@@ -301,14 +314,21 @@ class Faults(unittest.TestCase):
 
     def test_following_starts_before_the_vm_does(self):
         self.daemon.put("/v1/vms/a", {"boot-source": self.boot("ok")})
-        follower = Background(self.daemon.get,
-                              "/v1/vms/a/console?follow=true")
-        time.sleep(0.05)
+        follower = self.daemon.connect()
+        stream = follower.makefile("rb")
+        follower.sendall(head("GET", "/v1/vms/a/console?follow=true"))
+        while stream.readline() != b"\r\n":
+            pass
         self.daemon.put("/v1/vms/a/actions",
                         {"action_type": "InstanceStart"})
         self.type(b"pearly")
+        # It comes while the VM runs, not only with its end.
+        self.assertEqual(stream.readline(), b"5\r\n")
+        self.assertEqual(stream.readline(), b"early\r\n")
         self.daemon.delete("/v1/vms/a")
-        self.assertEqual(follower.get().body, b"early")
+        self.assertEqual(stream.readline(), b"0\r\n")
+        stream.close()
+        follower.close()
 
     def test_clients_that_hang_up_while_they_wait_are_let_go(self):
         self.run_vm()
@@ -323,7 +343,7 @@ class Faults(unittest.TestCase):
                              self.fd_count() >= before + 38)
         for s in waiting:
             s.close()
-        self.daemon.wait_for("their end", lambda: self.fd_count() <= before)
+        self.daemon.wait_for("their end", lambda: self.fd_count() < before + 10)
         self.assertEqual(self.type(b"phello").status, 204)
 
     def test_a_half_closed_client_still_gets_its_answer(self):
@@ -562,6 +582,27 @@ class Sockets(unittest.TestCase):
             p.terminate()
             self.assertEqual(p.wait(20), 0)
             self.assertFalse(os.path.exists(other))
+
+    def test_a_busy_daemons_socket_is_left_alone(self):
+        with Mayflyd(EXE, "--vmm", FAKE) as d, \
+                socket.socket(socket.AF_UNIX) as busy:
+            path = os.path.join(d.dir, "busy")
+            busy.bind(path)
+            busy.listen(0)
+            waiting = []
+            with self.assertRaises(BlockingIOError):
+                while True:
+                    s = socket.socket(socket.AF_UNIX)
+                    waiting.append(s)
+                    s.setblocking(False)
+                    s.connect(path)
+            r = subprocess.run(
+                [EXE, "--vmm", FAKE, "--socket", path, "--state-dir",
+                 os.path.join(d.dir, "other")], capture_output=True, text=True,
+                timeout=20, check=False)
+            self.assertIn("another daemon serves", r.stderr)
+            for s in waiting:
+                s.close()
 
     def test_a_file_that_is_no_socket_stays(self):
         with Mayflyd(EXE, "--vmm", FAKE) as d:
