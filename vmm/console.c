@@ -1,6 +1,5 @@
 #include "vmm/console.h"
 
-#include "base/clock.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -28,15 +27,6 @@ int console_init(struct console *c, struct vm_shared *shared,
 	return 0;
 }
 
-static void mark_kernel_up(struct console *c)
-{
-	uint64_t none = 0;
-
-	c->seen = true;
-	__atomic_compare_exchange_n(&c->shared->moments[VM_MOMENT_KERNEL_UP],
-		&none, clock_ns(), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-}
-
 void console_write(void *arg, const uint8_t *buf, size_t n)
 {
 	struct console *c = arg;
@@ -44,8 +34,6 @@ void console_write(void *arg, const uint8_t *buf, size_t n)
 
 	if (n == 0)
 		return;
-	if (!c->seen)
-		mark_kernel_up(c);
 	/* Each byte is published by itself: a reader's window then never
 	 * covers a byte which we are about to overwrite, but for the one at
 	 * its very end. */

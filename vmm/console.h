@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "vmm/shared.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +17,6 @@ struct console {
 	int wake_fd;              /* borrowed */
 	uint32_t mask;            /* ring size - 1 */
 	uint64_t head;            /* ours: the shared one is never read back */
-	bool seen;                /* something was written */
 };
 
 /*
@@ -28,6 +26,5 @@ struct console {
 int console_init(struct console *c, struct vm_shared *shared,
 	size_t shared_bytes, int wake_fd, struct error *err);
 
-/* arg: a struct console; the signature of a serial port's output. The first
- * byte marks VM_MOMENT_KERNEL_UP, unless something else did. */
+/* arg: a struct console; the signature of a serial port's output. */
 void console_write(void *arg, const uint8_t *buf, size_t n);

@@ -25,7 +25,7 @@ enum vm_moment {
 	VM_MOMENT_CONFIGURED,    /* message received, jail complete */
 	VM_MOMENT_LOADED,        /* guest memory and kernel in place */
 	VM_MOMENT_FIRST_ENTRY,   /* just before the first KVM_RUN */
-	VM_MOMENT_KERNEL_UP,     /* first console byte, or first DRIVER_OK */
+	VM_MOMENT_KERNEL_UP,     /* serial port found, or first DRIVER_OK */
 	VM_MOMENT_GUEST_READY,   /* the guest wrote to the ready port */
 	VM_MOMENTS
 };

@@ -73,11 +73,29 @@ static int add_range(struct bus *bus, struct bus_range range, struct error *err)
 		     : 0;
 }
 
+/* What a kernel touches first, even one that prints nothing. */
+static void serial_port_read(void *dev, uint64_t off, void *data, unsigned len)
+{
+	struct vm *vm = dev;
+
+	vm_mark(vm, VM_MOMENT_KERNEL_UP);
+	serial_read(&vm->serial, off, data, len);
+}
+
+static void serial_port_write(
+	void *dev, uint64_t off, const void *data, unsigned len)
+{
+	struct vm *vm = dev;
+
+	vm_mark(vm, VM_MOMENT_KERNEL_UP);
+	serial_write(&vm->serial, off, data, len);
+}
+
 static int create_legacy(struct vm *vm, struct error *err)
 {
 	const struct bus_range ranges[] = {
-		{LAYOUT_PORT_SERIAL, SERIAL_PORTS, &vm->serial, serial_read,
-			serial_write},
+		{LAYOUT_PORT_SERIAL, SERIAL_PORTS, vm, serial_port_read,
+			serial_port_write},
 		{LAYOUT_PORT_I8042_DATA, I8042_PORTS, &vm->keyboard, i8042_read,
 			i8042_write},
 		{LAYOUT_PORT_SLEEP_CONTROL, 2, &vm->sleep, acpi_sleep_read,

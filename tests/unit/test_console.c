@@ -104,28 +104,6 @@ START_TEST(a_reader_is_woken_once_for_each_time_it_asked)
 }
 END_TEST
 
-START_TEST(the_first_byte_marks_the_kernel_as_up_once)
-{
-	uint64_t *up = &shared->moments[VM_MOMENT_KERNEL_UP];
-
-	say("");
-	ck_assert_uint_eq(*up, 0);
-	say("a");
-	ck_assert_uint_ne(*up, 0);
-	*up = 7;
-	say("b");
-	ck_assert_uint_eq(*up, 7);
-}
-END_TEST
-
-START_TEST(a_kernel_known_to_be_up_is_not_marked_again)
-{
-	shared->moments[VM_MOMENT_KERNEL_UP] = 7;
-	say("a");
-	ck_assert_uint_eq(shared->moments[VM_MOMENT_KERNEL_UP], 7);
-}
-END_TEST
-
 static const struct {
 	uint32_t ring;
 	int off; /* mapping's size less header and ring */
@@ -176,8 +154,6 @@ int main(void)
 	tcase_add_test(t, a_text_longer_than_the_ring_leaves_its_end);
 	tcase_add_test(t, a_head_changed_by_the_other_side_is_not_read_back);
 	tcase_add_test(t, a_reader_is_woken_once_for_each_time_it_asked);
-	tcase_add_test(t, the_first_byte_marks_the_kernel_as_up_once);
-	tcase_add_test(t, a_kernel_known_to_be_up_is_not_marked_again);
 	tcase_add_loop_test(t,
 		only_a_ring_that_fits_and_is_a_power_of_two_is_taken, 0,
 		sizeof(sizes) / sizeof(sizes[0]));

@@ -305,7 +305,26 @@ START_TEST(serial_output_reaches_the_shared_ring)
 	bus_write(&vm.pio, 0x3f8, &v, 1);
 	ck_assert_uint_eq(s.shared->console_head, 1);
 	ck_assert_uint_eq(s.shared->console[0], '!');
-	ck_assert_uint_ne(s.shared->moments[VM_MOMENT_KERNEL_UP], 0);
+}
+END_TEST
+
+START_TEST(a_kernel_that_finds_the_serial_port_is_up)
+{
+	uint64_t *up;
+	uint8_t v = 0;
+
+	vm_start_make(&s, 0);
+	ck_assert_msg(create() == 0, "%s", err.msg);
+	up = &s.shared->moments[VM_MOMENT_KERNEL_UP];
+	ck_assert_uint_eq(*up, 0);
+	bus_read(&vm.pio, 0x3fd, &v, 1);
+	ck_assert_uint_ne(*up, 0);
+	*up = 0;
+	bus_write(&vm.pio, 0x3f9, &v, 1);
+	ck_assert_uint_ne(*up, 0);
+	*up = 7;
+	bus_write(&vm.pio, 0x3f8, &v, 1);
+	ck_assert_uint_eq(*up, 7);
 }
 END_TEST
 
@@ -365,6 +384,7 @@ int main(void)
 	tcase_add_loop_test(tc_life, ports_end_the_guest, 0, 3);
 	tcase_add_test(tc_life, the_ready_port_marks_its_moment_once);
 	tcase_add_test(tc_life, serial_output_reaches_the_shared_ring);
+	tcase_add_test(tc_life, a_kernel_that_finds_the_serial_port_is_up);
 	tcase_add_test(tc_life, a_malformed_queue_is_counted_and_told);
 	suite_add_tcase(suite, tc_life);
 
