@@ -24,6 +24,14 @@ def exists(pid):
         return False
 
 
+def is_program(pid):
+    """Whether it is no kernel thread."""
+    try:
+        return bool(os.readlink(f"/proc/{pid}/exe"))
+    except FileNotFoundError:
+        return False
+
+
 def threads(pid):
     """{tid: name}"""
     ret = {}

@@ -8,7 +8,7 @@ import time
 import images
 import proc
 from guests import puppet
-from harness import check_exit, eventually, native
+from harness import check_exit, eventually, native, scaled
 from mayfly import Console
 
 MOMENTS = ("request_received", "process_ready", "configured", "loaded",
@@ -219,8 +219,8 @@ def test_flooded_console_keeps_the_newest(t):
     # for so long are not cut off, and that one who does not read stops nobody.
     quiet = puppet(t)
     answers = []
-    waiter = threading.Thread(target=lambda: answers.append(quiet.wait(140)))
-    answers = []
+    waiter = threading.Thread(
+        target=lambda: answers.append(quiet.wait(scaled(140))))
     waiter.start()
     vm = puppet(t)
     conn, answer = t.api.stream(vm.url("console?follow=true"))
@@ -229,7 +229,7 @@ def test_flooded_console_keeps_the_newest(t):
     vm.console.close()  # nor does this one read so much
     vm.type("f")
     eventually("a ring that has overflown",
-               lambda: vm.get()["console"]["dropped"] > 0, 120, 0.5)
+               lambda: vm.get()["console"]["dropped"] > 0, scaled(120), 0.5)
     vm.type("AB")
     eventually("what was typed", lambda: vm.output().endswith(b"AB"))
     out = vm.output()
@@ -284,7 +284,6 @@ def test_wait_times_out_and_answers(t):
 @native()
 def test_all_waiters_are_told(t):
     vm = puppet(t)
-    answers = []
     answers = []
     waiters = [threading.Thread(target=lambda: answers.append(vm.wait(20)))
                for _ in range(8)]
