@@ -12,20 +12,20 @@
 
 /* What the table must say, written down a second time. */
 static const struct {
-	uint32_t type;
 	size_t size;
+	uint32_t type;
 	enum msg_end from;
 } types[] = {
-	{MSG_START, sizeof(struct msg_start), MSG_DAEMON},
-	{MSG_PAUSE, sizeof(struct msg_plain), MSG_DAEMON},
-	{MSG_RESUME, sizeof(struct msg_plain), MSG_DAEMON},
-	{MSG_CTRL_ALT_DEL, sizeof(struct msg_plain), MSG_DAEMON},
-	{MSG_CONSOLE_INPUT, sizeof(struct msg_console_input), MSG_DAEMON},
-	{MSG_STARTED, sizeof(struct msg_plain), MSG_VMM},
-	{MSG_FAILED, sizeof(struct msg_failed), MSG_VMM},
-	{MSG_DONE, sizeof(struct msg_done), MSG_VMM},
-	{MSG_EVENT, sizeof(struct msg_event), MSG_VMM},
-	{MSG_EXITING, sizeof(struct msg_exiting), MSG_VMM},
+	{sizeof(struct msg_start), MSG_START, MSG_DAEMON},
+	{sizeof(struct msg_plain), MSG_PAUSE, MSG_DAEMON},
+	{sizeof(struct msg_plain), MSG_RESUME, MSG_DAEMON},
+	{sizeof(struct msg_plain), MSG_CTRL_ALT_DEL, MSG_DAEMON},
+	{sizeof(struct msg_console_input), MSG_CONSOLE_INPUT, MSG_DAEMON},
+	{sizeof(struct msg_plain), MSG_STARTED, MSG_VMM},
+	{sizeof(struct msg_failed), MSG_FAILED, MSG_VMM},
+	{sizeof(struct msg_done), MSG_DONE, MSG_VMM},
+	{sizeof(struct msg_event), MSG_EVENT, MSG_VMM},
+	{sizeof(struct msg_exiting), MSG_EXITING, MSG_VMM},
 };
 #define N_TYPES ((int)(sizeof(types) / sizeof(types[0])))
 

@@ -88,7 +88,7 @@ static void io(uint8_t direction, uint8_t size, uint16_t port, uint32_t count)
 START_TEST(a_string_written_to_a_port_arrives_element_by_element)
 {
 	io(KVM_EXIT_IO_OUT, 2, PORT + 2, 3);
-	memcpy(io_data, "abcdefgh", 8);
+	memcpy(io_data, "abcdefgh", 9);
 	ck_assert_int_eq(handle(), VM_EXIT_NONE);
 	ck_assert_uint_eq(dev.writes, 3);
 	ck_assert_uint_eq(dev.len, 2);
