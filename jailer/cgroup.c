@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -195,6 +196,24 @@ static int favor_migration(void)
 	return fsmount(fs, FSMOUNT_CLOEXEC, 0);
 }
 
+/* What an earlier daemon of this parent left when it was killed. A group with
+ * processes in it refuses to go. */
+static void remove_empty_groups(int parent)
+{
+	int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+
+	if (!dir) {
+		cleanup_close(&fd);
+		return;
+	}
+	while ((e = readdir(dir)) != NULL)
+		if (e->d_type == DT_DIR && e->d_name[0] != '.')
+			unlinkat(parent, e->d_name, AT_REMOVEDIR);
+	closedir(dir);
+}
+
 void cgroup_tree_open(struct cgroup_tree *ret, const char *mountinfo_path,
 	const char *name, struct error *why)
 {
@@ -213,6 +232,7 @@ void cgroup_tree_open(struct cgroup_tree *ret, const char *mountinfo_path,
 			cgroup_tree_close(ret);
 			return;
 		}
+		remove_empty_groups(ret->parent_fd[i]);
 		ret->memory |= ret->has_memory[i];
 		ret->pids |= ret->has_pids[i];
 	}

@@ -27,8 +27,10 @@ struct cgroup_tree {
 };
 
 /*
- * mountinfo_path: /proc/self/mountinfo. Makes the parent group. Succeeds with
- * JAIL_CGROUP_NONE, and says why in `why`, when the host has nothing usable.
+ * mountinfo_path: /proc/self/mountinfo. Makes the parent group, which nobody
+ * else may be using: where it is there already, empty groups in it are removed.
+ * Succeeds with JAIL_CGROUP_NONE, and says why in `why`, when the host has
+ * nothing usable.
  */
 void cgroup_tree_open(struct cgroup_tree *ret, const char *mountinfo_path,
 	const char *name, struct error *why);

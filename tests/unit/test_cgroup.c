@@ -363,6 +363,28 @@ START_TEST(a_group_somebody_lives_in_is_refused_and_left_alone)
 }
 END_TEST
 
+START_TEST(what_an_earlier_daemon_left_empty_is_removed)
+{
+	struct cgroup_entry e;
+	pid_t pid;
+
+	if (tree.version == JAIL_CGROUP_NONE)
+		return;
+	pid = put_process_in_group();
+	ck_assert_int_eq(cgroup_make(&tree, "empty", &limits, &e, &err), 0);
+	cgroup_entry_close(&e);
+	cgroup_tree_close(&tree);
+	open_real();
+	for (unsigned i = 0; i < tree.n; i++) {
+		ck_assert(!in_group(i, "empty"));
+		ck_assert(in_group(i, "vm"));
+	}
+	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+	ck_assert_int_eq(cgroup_remove(&tree, "vm"), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cgroup");
@@ -393,6 +415,8 @@ int main(void)
 		tcase_add_test(real, removing_a_group_kills_what_is_in_it);
 		tcase_add_test(real,
 			a_group_somebody_lives_in_is_refused_and_left_alone);
+		tcase_add_test(
+			real, what_an_earlier_daemon_left_empty_is_removed);
 	}
 	suite_add_tcase(s, f);
 	suite_add_tcase(s, g);
