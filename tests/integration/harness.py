@@ -115,10 +115,7 @@ class File:
 
     def close(self):
         if self._daemon:
-            try:
-                self._daemon.stop()
-            except Exception:  # then by force
-                self._daemon.kill()
+            self._daemon.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -158,7 +155,7 @@ class Context:
     def own_daemon(self, *extra_args, **popen):
         """A daemon for this test alone; popen: as subprocess.Popen takes."""
         daemon = self.file.new_daemon(extra_args, **popen)
-        self.cleanup(daemon.kill)
+        self.cleanup(daemon.close)
         return daemon
 
     def vm(self, config=None, vm_id=None, start=False, daemon=None):

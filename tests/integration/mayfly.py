@@ -185,6 +185,13 @@ class Daemon:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
+    def close(self):
+        """Ends the daemon, by force if it has to be."""
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
+
     def kill(self):
         """Ends the daemon and what it started, however it is."""
         if not self.alive():

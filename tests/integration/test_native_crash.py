@@ -107,6 +107,7 @@ def test_requests_to_an_exited_vm_are_refused(t):
     for method, rest, body in (
             ("PATCH", "vm", {"state": "Paused"}),
             ("PATCH", "vm", {"state": "Resumed"}),
+            ("PUT", "actions", {"action_type": "InstanceStart"}),
             ("PUT", "actions", {"action_type": "SendCtrlAltDel"}),
             ("PUT", "console", "x")):
         reply = t.api.request(method, vm.url(rest), body)

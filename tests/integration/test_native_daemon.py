@@ -54,8 +54,26 @@ def test_socket_of_a_killed_daemon_is_taken_over(t):
     daemon.process.wait()
     assert os.path.exists(daemon.socket)
     again = mayfly.Daemon(program(t.build), daemon.dir)
-    t.cleanup(again.kill)
+    t.cleanup(again.close)
     puppet(t, daemon=again)
+
+
+@native()
+def test_vms_of_a_killed_daemon_end_and_its_heir_clears_up(t):
+    daemon = t.own_daemon()
+    vms = [puppet(t, daemon=daemon) for _ in range(3)]
+    vms[0].pause()
+    pids = [vm.pid for vm in vms]
+    daemon.process.kill()
+    daemon.process.wait()
+    eventually("its VMs are gone",
+               lambda: not any(proc.exists(pid) for pid in pids))
+    heir = mayfly.Daemon(program(t.build), daemon.dir)
+    t.cleanup(heir.close)
+    assert heir.api.ok("GET", "/v1/vms")["vms"] == []
+    left = [d for vm in vms for d in proc.cgroup_dirs(vm.id)]
+    assert not left, left
+    puppet(t, daemon=heir)
 
 
 @native()
