@@ -31,7 +31,7 @@ struct jail_config {
 	const char *exe_path;    /* mayfly-vmm, static-pie */
 	uid_t uid_first;         /* gids are the same numbers */
 	unsigned uid_count;      /* the most VMs at a time */
-	const char *cgroup_name; /* the parent cgroup, nobody else's: "mayfly" */
+	const char *cgroup_name; /* the parent, nobody else's: "mayfly" */
 };
 
 /* Needs root. A host without usable cgroups gets JAIL_CGROUP_NONE and a logged
