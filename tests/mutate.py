@@ -52,6 +52,7 @@ EQUIVALENT = {
     ("virtio/gmem.c", "edge", "m->regions[at].gpa < gpa"):
         "equal: an overlap, found on the other side",
     ("virtio/gmem.c", "edge", "mem_bytes < hole"): SAME,
+    ("virtio/gmem.c", "edge", "len > UINT64_MAX - HUGE_BYTES"): SAME,
     ("virtio/iovs.c", "edge", "off >= len"): "equal: copies 0 bytes",
     ("virtio/iovs.c", "edge", "len > n"): SAME,
     ("virtio/iovs.c", "edge", "ret[n].iov_len > len"): SAME,

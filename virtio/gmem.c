@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define HUGE_BYTES (2ull << 20)
+
 int gmem_add(struct gmem *m, uint64_t gpa, void *hva, uint64_t len)
 {
 	unsigned at = 0;
@@ -25,11 +27,34 @@ int gmem_add(struct gmem *m, uint64_t gpa, void *hva, uint64_t len)
 	return 0;
 }
 
-/* Without MAP_NORESERVE: what the host cannot ever back is refused here. */
+/*
+ * len bytes at a multiple of HUGE_BYTES, as the regions' addresses in the guest
+ * are: where the host backs it with huge pages, one nested fault maps 512 small
+ * ones. Without MAP_NORESERVE: what the host cannot ever back is refused here.
+ */
+static void *map_aligned(uint64_t len)
+{
+	uint64_t before, after;
+	uint8_t *p;
+
+	if (len > UINT64_MAX - HUGE_BYTES) {
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	p = mmap(NULL, len + HUGE_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return MAP_FAILED;
+	before = -(uintptr_t)p % HUGE_BYTES;
+	after = HUGE_BYTES - before;
+	munmap(p, before); /* which may be nothing, and fail */
+	munmap(p + before + len, after);
+	return p + before;
+}
+
 static int map_region(struct gmem *m, uint64_t gpa, uint64_t len)
 {
-	void *hva = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *hva = map_aligned(len);
 	int r;
 
 	if (hva == MAP_FAILED)

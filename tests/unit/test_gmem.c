@@ -163,6 +163,29 @@ static unsigned long mapped_pages(void)
 	return strtoul(line, NULL, 10);
 }
 
+/* Where huge pages back it, they are to start where the guest's do. */
+START_TEST(create_aligns_each_region_to_a_huge_page_and_maps_no_more)
+{
+	for (uint64_t mib = 3; mib < 6; mib++) {
+		unsigned long before = mapped_pages();
+		struct error err = {0};
+		struct gmem m;
+
+		ck_assert_int_eq(
+			gmem_create(&m, mib << 20, 2 << 20, 16 << 20, &err), 0);
+		ck_assert_uint_eq(mapped_pages() - before, mib * 256);
+		for (unsigned i = 0; i < m.n; i++) {
+			const struct gmem_region *r = &m.regions[i];
+
+			ck_assert_uint_eq((uintptr_t)r->hva % (2 << 20), 0);
+			memset(r->hva, 1, r->len);
+		}
+		gmem_destroy(&m);
+		ck_assert_uint_eq(mapped_pages(), before);
+	}
+}
+END_TEST
+
 START_TEST(create_names_the_field_and_leaves_nothing_mapped_when_it_fails)
 {
 	struct error err = {.code = 0};
@@ -174,6 +197,9 @@ START_TEST(create_names_the_field_and_leaves_nothing_mapped_when_it_fails)
 	ck_assert_int_eq(err.code, ENOMEM);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
 	ck_assert_uint_eq(m.n, 9);
+	ck_assert_int_eq(gmem_create(&m, UINT64_MAX - 4095, UINT64_MAX,
+				 UINT64_MAX, &err),
+		-ENOMEM);
 	ck_assert_uint_lt(mapped_pages(), before + (1 << 17));
 	/* Also when it is the part below the hole that cannot be. */
 	ck_assert_int_eq(gmem_create(&m, (1ull << 60) + (1 << 20), 1ull << 60,
@@ -220,6 +246,8 @@ int main(void)
 		sizeof(additions) / sizeof(additions[0]));
 	tcase_add_test(add, add_refuses_one_region_too_many);
 	tcase_add_test(create, create_goes_around_the_hole);
+	tcase_add_test(create,
+		create_aligns_each_region_to_a_huge_page_and_maps_no_more);
 	tcase_add_test(create, create_below_the_hole_is_one_region);
 	tcase_add_test(create,
 		create_names_the_field_and_leaves_nothing_mapped_when_it_fails);
