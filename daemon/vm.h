@@ -86,7 +86,6 @@ struct vm {
 	struct log_limit events_limit;
 
 	struct vm_exit exit;
-	bool exit_said; /* exit.reason is what MSG_EXITING told */
 };
 
 /* Opens all of config's files. config is taken over, whatever happens. */

@@ -114,7 +114,6 @@ static void start_failed(struct vm *vm)
 		log_quote(quoted, sizeof(quoted), err.msg));
 	output_reset(vm->output);
 	vm->exit = (struct vm_exit){VM_EXIT_NONE};
-	vm->exit_said = false;
 	(void)vm_state_after(&vm->state, VM_EV_START_FAILED, &ignored);
 	op->done(op, &err);
 	if (vm->remove_if_start_fails)

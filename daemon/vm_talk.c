@@ -188,8 +188,11 @@ static void take_failed(struct vm *vm, const struct msg_failed *m)
 	char field[ERROR_FIELD_MAX], text[ERROR_MSG_MAX];
 	int code = m->code > 0 && m->code < 4096 ? m->code : EIO;
 
-	if (vm->state != VM_STARTING)
+	if (vm->state != VM_STARTING) {
+		vm_kill(vm, VM_EXIT_CRASHED,
+			"the VMM said it did not start when it had");
 		return;
+	}
 	text_printable(field, sizeof(field), m->field);
 	text_printable(text, sizeof(text), m->text);
 	error_field(&vm->start_err, code, field, "%s", text);
@@ -218,7 +221,6 @@ static void take_exiting(struct vm *vm, const struct msg_exiting *m)
 		return;
 	}
 	vm->exit.reason = (enum vm_exit_reason)m->reason;
-	vm->exit_said = true;
 	text_printable(vm->exit.detail, sizeof(vm->exit.detail), m->detail);
 	loop_set_timer(vm->env->loop, &vm->linger, clock_ns() + LINGER_NS);
 }

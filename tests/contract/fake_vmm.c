@@ -108,7 +108,7 @@ static void answer_start(const struct msg_start *m)
 		say_failed(seq, EINVAL, "boot-source.kernel_image_path"),
 			_exit(1);
 	else if (is(mode, "failed_host"))
-		say_failed(seq, -5000, ""), _exit(1);
+		say_failed(seq, 0, ""), _exit(1);
 	else if (is(mode, "failed_hang"))
 		say_failed(seq, EIO, ""), hang();
 	else if (is(mode, "exits"))
@@ -188,6 +188,10 @@ static bool obey(const struct msg_console_input *m)
 		break;
 	case 's':
 		reply(MSG_STARTED, 1, 0);
+		break;
+	case 'F':
+		say_failed(1, EIO, "");
+		hang();
 		break;
 	case 'h':
 		hang();

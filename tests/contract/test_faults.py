@@ -195,6 +195,7 @@ class Faults(unittest.TestCase):
         b"c": {"reason": "crashed", "signal": 9},
         b"g": {"reason": "crashed", "signal": 9},
         b"s": {"reason": "crashed", "signal": 9},
+        b"F": {"reason": "crashed", "signal": 9},
         b"T": {"reason": "panic", "status": 0},
     }
 
@@ -254,6 +255,11 @@ class Faults(unittest.TestCase):
         for a in answers:
             seen.add(a.get().status)
         self.assertLessEqual(seen, {429, 504})
+        # What is small fills no socket: then their number is limited.
+        answers = [Background(self.daemon.patch, "/v1/vms/a/vm",
+                              {"state": "Paused"}) for _ in range(80)]
+        self.prompt()
+        self.assertIn(429, {a.get().status for a in answers})
         self.assertEqual(self.daemon.delete("/v1/vms/a").status, 204)
 
     def test_errors_of_the_vm_are_passed_on(self):
@@ -261,6 +267,9 @@ class Faults(unittest.TestCase):
         self.assertEqual(self.type(b"e").status, 429)
         self.assertEqual(self.type(b"E").status, 500)
         self.assertEqual(self.type(b"u").status, 204)
+        # Answered requests do not count towards the limit.
+        for _ in range(80):
+            self.assertEqual(self.type(b".").status, 204)
 
     def test_a_flood_of_messages_holds_nobody_up_and_fills_no_log(self):
         self.run_vm()
