@@ -256,7 +256,9 @@ class Faults(unittest.TestCase):
             seen.add(a.get().status)
         self.assertLessEqual(seen, {429, 504})
         # What is small fills no socket: then their number is limited.
-        answers = [Background(self.daemon.patch, "/v1/vms/a/vm",
+        self.run_vm("b")
+        self.assertEqual(self.type(b"h", "b").status, 504)
+        answers = [Background(self.daemon.patch, "/v1/vms/b/vm",
                               {"state": "Paused"}) for _ in range(80)]
         self.prompt()
         self.assertIn(429, {a.get().status for a in answers})
