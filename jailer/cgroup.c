@@ -175,11 +175,12 @@ static int add_hierarchy(struct cgroup_tree *t, const struct mount_point *m,
 }
 
 /*
- * In v1 a process is moved into its group, and before each move that comes
- * after a pause the kernel waits some 10 ms for RCU, unless a mounted hierarchy
- * asks for "favordynmods" (Linux 6.0). So this makes one: it has no controller,
- * is attached nowhere, and goes with its descriptor. Where it cannot be had, a
- * spawn takes longer, that is all.
+ * Before a task is moved from one group to another the kernel waits some 10 ms
+ * for RCU, unless a mounted hierarchy asks for "favordynmods" (Linux 6.0). In
+ * v1 a VM's process is moved into its group; on any version KVM_CREATE_VM moves
+ * a kernel thread into its caller's (Linux 6.1 does). So this makes a
+ * hierarchy that asks: it has no controller, is attached nowhere, and goes with
+ * its descriptor. Where it cannot be had a start takes longer, that is all.
  */
 static int favor_migration(void)
 {
@@ -236,8 +237,7 @@ void cgroup_tree_open(struct cgroup_tree *ret, const char *mountinfo_path,
 		ret->memory |= ret->has_memory[i];
 		ret->pids |= ret->has_pids[i];
 	}
-	if (ret->version == JAIL_CGROUP_V1)
-		ret->fast_fd = favor_migration();
+	ret->fast_fd = favor_migration();
 }
 
 void cgroup_tree_close(struct cgroup_tree *t)

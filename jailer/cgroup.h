@@ -23,7 +23,7 @@ struct cgroup_tree {
 	int parent_fd[CGROUP_V1_MAX];
 	char parent[CGROUP_V1_MAX][256];
 	bool has_memory[CGROUP_V1_MAX], has_pids[CGROUP_V1_MAX];
-	int fast_fd; /* v1: see favor_migration() */
+	int fast_fd; /* see favor_migration() */
 };
 
 /*
