@@ -94,7 +94,7 @@ END_TEST
 
 static const uint64_t heads[] = {UINT64_MAX, UINT64_MAX - 1, 1ull << 63,
 	(1ull << 63) - 1, CAPACITY, CAPACITY - 1, CAPACITY + 1, 1, 0,
-	1ull << 32, 0xfffffff1, PAGE, PAGE - 1, PAGE + 1, 3 * PAGE};
+	1ull << 32, 0xfffffff1, PAGE, PAGE - 1, PAGE + 1, 3ull * PAGE};
 
 START_TEST(whatever_the_head_says_reads_stay_in_the_ring)
 {
