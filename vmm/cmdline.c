@@ -4,28 +4,46 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Where the kernel's words end: at a word "--", which init's follow. */
+static size_t kernel_words(const char *cmdline)
+{
+	const char *p = cmdline;
+
+	while ((p = strstr(p, "--")) != NULL) {
+		bool starts = p == cmdline || p[-1] == ' ';
+
+		if (starts && (p[2] == ' ' || p[2] == '\0'))
+			return (size_t)(p - cmdline);
+		p += 2;
+	}
+	return strlen(cmdline);
+}
 
 int cmdline_add_virtio(
 	char *cmdline, const struct platform *p, struct error *err)
 {
-	size_t before = strnlen(cmdline, VM_CMDLINE_MAX), len = before;
+	size_t at = kernel_words(cmdline), rest = strlen(cmdline + at);
+	size_t n = at;
+	char line[VM_CMDLINE_MAX];
 
-	for (unsigned i = 0; i < p->n_virtio && len < VM_CMDLINE_MAX; i++) {
-		int n = snprintf(cmdline + len, VM_CMDLINE_MAX - len,
-			"%svirtio_mmio.device=%lluK@0x%" PRIx64 ":%" PRIu32,
-			len > 0 ? " " : "", LAYOUT_VIRTIO_STRIDE / 1024,
-			p->virtio[i].gpa, p->virtio[i].irq);
-
-		len += (size_t)n;
-	}
-	if (len < VM_CMDLINE_MAX)
-		return 0;
-	if (before < VM_CMDLINE_MAX)
-		cmdline[before] = '\0';
-	return error_field(err, EINVAL, "boot-source.boot_args",
-		"the command line is too long: with the words for %u devices "
-		"it does not fit %u bytes",
-		p->n_virtio, VM_CMDLINE_MAX - 1);
+	memcpy(line, cmdline, at);
+	for (unsigned i = 0; i < p->n_virtio && n < sizeof(line); i++)
+		n += (size_t)snprintf(line + n, sizeof(line) - n,
+			"%svirtio_mmio.device=%lluK@0x%" PRIx64 ":%" PRIu32
+			"%s",
+			n > 0 && line[n - 1] != ' ' ? " " : "",
+			LAYOUT_VIRTIO_STRIDE / 1024, p->virtio[i].gpa,
+			p->virtio[i].irq, rest > 0 ? " " : "");
+	if (n + rest >= sizeof(line))
+		return error_field(err, EINVAL, "boot-source.boot_args",
+			"the command line is too long: with the words for %u "
+			"devices it does not fit %u bytes",
+			p->n_virtio, VM_CMDLINE_MAX - 1);
+	memcpy(line + n, cmdline + at, rest + 1);
+	memcpy(cmdline, line, n + rest + 1);
+	return 0;
 }

@@ -31,9 +31,10 @@ int mptable_write(
 	const struct gmem *mem, const struct platform *p, struct error *err);
 
 /*
- * Appends " virtio_mmio.device=4K@0x...:irq" for each device to the NUL-ended
- * cmdline of capacity VM_CMDLINE_MAX. Fails with field boot-source.boot_args,
- * leaving cmdline as it was, when it does not fit.
+ * Adds " virtio_mmio.device=4K@0x...:irq" for each device to the kernel's words
+ * of the NUL-ended cmdline of capacity VM_CMDLINE_MAX: before a "--". Fails
+ * with field boot-source.boot_args, leaving cmdline as it was, when it does not
+ * fit.
  */
 int cmdline_add_virtio(
 	char *cmdline, const struct platform *p, struct error *err);

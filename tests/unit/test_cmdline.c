@@ -54,6 +54,21 @@ START_TEST(an_empty_line_gets_no_leading_space)
 }
 END_TEST
 
+/* What follows a word "--" is init's. */
+START_TEST(words_for_init_stay_behind)
+{
+	set("ro -- sh -c x--y");
+	ck_assert_int_eq(add(1), 0);
+	ck_assert_str_eq(cmdline, "ro" WORD " -- sh -c x--y");
+	set("-- a");
+	ck_assert_int_eq(add(1), 0);
+	ck_assert_str_eq(cmdline, "virtio_mmio.device=4K@0xd0000000:5 -- a");
+	set("a--b --c ro --");
+	ck_assert_int_eq(add(1), 0);
+	ck_assert_str_eq(cmdline, "a--b --c ro" WORD " --");
+}
+END_TEST
+
 START_TEST(a_line_that_just_fits_is_taken_and_one_more_byte_is_not)
 {
 	size_t room = VM_CMDLINE_MAX - 1 - strlen(WORD);
@@ -95,6 +110,7 @@ int main(void)
 	tcase_add_test(t, each_device_gets_a_word);
 	tcase_add_test(t, no_device_changes_nothing);
 	tcase_add_test(t, an_empty_line_gets_no_leading_space);
+	tcase_add_test(t, words_for_init_stay_behind);
 	tcase_add_test(
 		t, a_line_that_just_fits_is_taken_and_one_more_byte_is_not);
 	tcase_add_test(t, when_the_second_does_not_fit_the_first_is_taken_back);
