@@ -55,15 +55,19 @@ void vm_destroy(struct vm *vm)
 static void move_drives(struct vm *vm, struct vm_config *config, int changed,
 	struct drive_image *opened)
 {
-	struct drive_image moved[VM_MAX_DRIVES];
+	struct drive_image moved[VM_MAX_DRIVES] = {0};
 
 	for (unsigned i = 0; i < config->n_drives; i++) {
 		int old = vm_config_find_drive(
 			&vm->config, config->drives[i].drive_id);
 
-		moved[i] = (int)i == changed ? *opened : vm->images.drives[old];
-		if ((int)i == changed && old >= 0)
-			close(vm->images.drives[old].fd);
+		if (old >= 0)
+			moved[i] = vm->images.drives[old];
+		if ((int)i != changed)
+			continue;
+		if (old >= 0)
+			close(moved[i].fd);
+		moved[i] = *opened;
 	}
 	memcpy(vm->images.drives, moved, config->n_drives * sizeof(moved[0]));
 	vm->images.n_drives = config->n_drives;

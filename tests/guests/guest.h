@@ -1,4 +1,4 @@
-/* clang-format off: assembler */
+/* clang-format off */
 /*
  * What the tiny guests know of the machine. They are ELF files of one loadable
  * segment at 1 MiB; GUEST_64 starts one that boots by the 64-bit entry,
