@@ -142,9 +142,10 @@ struct api_backend_ops {
 	int (*console_input)(void *ctx, const char *id, const void *data,
 		size_t len, struct api_op *op, struct error *err);
 
-	/* All the console holds, in a buffer the caller frees. */
+	/* All the console holds, in a buffer the caller frees, and how many
+	 * bytes there were before it. */
 	int (*console)(void *ctx, const char *id, char **ret, size_t *ret_len,
-		struct error *err);
+		uint64_t *ret_dropped, struct error *err);
 	/* Follows from the oldest byte there is, until reader_close(). */
 	int (*reader_open)(void *ctx, const char *id, struct api_reader *r,
 		struct error *err);

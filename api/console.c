@@ -7,7 +7,7 @@ void console_get(struct request *r)
 {
 	const struct api_backend *b = r->backend;
 	const char *follow = r->query[0];
-	struct api_vm vm;
+	uint64_t dropped;
 	struct error err;
 	size_t len;
 	char *data;
@@ -18,9 +18,9 @@ void console_get(struct request *r)
 	}
 	if (follow && strcmp(follow, "false") != 0)
 		error_field(&err, EINVAL, "follow", "must be true or false");
-	else if (b->ops->get(b->ctx, r->id, &vm, &err) == 0 &&
-		 b->ops->console(b->ctx, r->id, &data, &len, &err) == 0) {
-		request_reply_bytes(r, data, len, vm.console_dropped);
+	else if (b->ops->console(b->ctx, r->id, &data, &len, &dropped, &err) ==
+		 0) {
+		request_reply_bytes(r, data, len, dropped);
 		return;
 	}
 	request_reply_error(r, &err);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 /*
@@ -29,6 +30,7 @@ struct exchange {
 	char *body;
 	size_t received; /* of the body, kept or not */
 	bool refused;    /* by its head: the body is thrown away */
+	bool ambiguous;  /* ... and nobody knows where it ends */
 	bool dispatched, suspended;
 };
 
@@ -242,6 +244,50 @@ static void refuse_body(struct exchange *x)
 	x->refused = true;
 }
 
+/* How a body's end is told. */
+struct framing {
+	unsigned lengths, codings;
+	bool chunked;
+};
+
+static enum MHD_Result take_header(
+	void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct framing *f = arg;
+
+	(void)kind;
+	if (strcasecmp(key, "Content-Length") == 0)
+		f->lengths++;
+	if (strcasecmp(key, "Transfer-Encoding") == 0) {
+		f->codings++;
+		f->chunked = value && strcasecmp(value, "chunked") == 0;
+	}
+	return MHD_YES;
+}
+
+/* Two answers to where the body ends: somebody before us may have believed the
+ * other one (RFC 9112, 6.3). */
+static void check_framing(struct exchange *x)
+{
+	struct framing f = {0};
+	struct error err;
+
+	MHD_get_connection_values(x->conn, MHD_HEADER_KIND, take_header, &f);
+	if (f.lengths > 1)
+		error_field(&err, EINVAL, "Content-Length", "is given twice");
+	else if (f.lengths && f.codings)
+		error_field(&err, EINVAL, "Content-Length",
+			"is given beside Transfer-Encoding");
+	else if (f.codings > 1 || (f.codings && !f.chunked))
+		error_field(&err, EINVAL, "Transfer-Encoding",
+			"must be chunked, and given once");
+	else
+		return;
+	request_reply_error(&x->req, &err);
+	x->refused = true;
+	x->ambiguous = true;
+}
+
 /* What the head alone tells: a response now means the body is not kept. */
 static void take_head(struct exchange *x, const char *method, const char *url)
 {
@@ -259,6 +305,8 @@ static void take_head(struct exchange *x, const char *method, const char *url)
 	MHD_get_connection_values(
 		x->conn, MHD_GET_ARGUMENT_KIND, take_parameter, x);
 	x->refused = x->response != NULL;
+	if (!x->refused)
+		check_framing(x);
 	if (!x->refused && length &&
 		strtoull(length, NULL, 10) > x->req.route->body_max)
 		refuse_body(x);
@@ -271,7 +319,8 @@ static bool answer_at_once(struct exchange *x)
 		x->conn, MHD_HEADER_KIND, "Content-Length");
 
 	return x->refused &&
-	       ((length && strtoull(length, NULL, 10) > API_DRAIN_MAX) ||
+	       (x->ambiguous ||
+		       (length && strtoull(length, NULL, 10) > API_DRAIN_MAX) ||
 		       MHD_lookup_connection_value(
 			       x->conn, MHD_HEADER_KIND, "Expect"));
 }

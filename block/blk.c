@@ -360,6 +360,7 @@ static void describe(struct blk *b)
 	uint64_t features = 1ull << VIRTIO_F_VERSION_1 |
 			    1ull << VIRTIO_RING_F_INDIRECT_DESC |
 			    1ull << VIRTIO_RING_F_EVENT_IDX |
+			    1ull << VIRTIO_BLK_F_SIZE_MAX |
 			    1ull << VIRTIO_BLK_F_SEG_MAX |
 			    1ull << VIRTIO_BLK_F_BLK_SIZE;
 
@@ -368,6 +369,7 @@ static void describe(struct blk *b)
 	if (b->config.writeback)
 		features |= 1ull << VIRTIO_BLK_F_FLUSH;
 	b->space.capacity = b->config.size_bytes / SECTOR_BYTES;
+	b->space.size_max = (uint32_t)BLK_SEG_BYTES_MAX;
 	b->space.seg_max = VIRTQ_MAX - 2; /* header and status */
 	b->space.blk_size = SECTOR_BYTES;
 	b->vq.size_max = VIRTQ_MAX;

@@ -13,6 +13,8 @@ static int check_range(
 
 	if (cmd->len == 0 || cmd->len % SECTOR_BYTES)
 		return VIRTIO_BLK_S_IOERR;
+	if (cmd->len > BLK_REQ_BYTES_MAX)
+		return VIRTIO_BLK_S_IOERR;
 	if (sector > capacity_sectors || n_sectors > capacity_sectors - sector)
 		return VIRTIO_BLK_S_IOERR;
 	cmd->off_bytes = sector * SECTOR_BYTES;

@@ -11,6 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/*
+ * The most one request moves, and one segment of a driver's that was told:
+ * what has gone to the disk cannot be called back, and a reset waits for it.
+ */
+#define BLK_SEG_BYTES_MAX ((size_t)64 << 10)
+#define BLK_REQ_BYTES_MAX ((VIRTQ_MAX - 2) * BLK_SEG_BYTES_MAX)
+
 struct blk_cmd {
 	uint32_t type;      /* VIRTIO_BLK_T_* */
 	uint64_t off_bytes; /* of IN and OUT */

@@ -141,7 +141,7 @@ static int backend_console_input(void *ctx, const char *id, const void *data,
 }
 
 static int backend_console(void *ctx, const char *id, char **ret,
-	size_t *ret_len, struct error *err)
+	size_t *ret_len, uint64_t *ret_dropped, struct error *err)
 {
 	struct vm *vm = find(ctx, id, err);
 	const struct ring *ring;
@@ -159,6 +159,7 @@ static int backend_console(void *ctx, const char *id, char **ret,
 	if (!*ret)
 		return error_set(err, ENOMEM, "out of memory");
 	*ret_len = ring_read(ring, &pos, *ret, size);
+	*ret_dropped = pos - *ret_len;
 	return 0;
 }
 

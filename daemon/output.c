@@ -73,6 +73,13 @@ static void start_pause(struct output *o)
 	loop_set_timer(o->loop, &o->pause, clock_ns() + WAKE_INTERVAL_NS);
 }
 
+static int watch(struct output *o)
+{
+	return o->wake.fd >= 0
+		       ? 0
+		       : loop_add(o->loop, &o->wake, o->wake_fd, EPOLLIN);
+}
+
 static void on_wake(struct loop_source *s, uint32_t events)
 {
 	struct output *o =
@@ -83,6 +90,8 @@ static void on_wake(struct loop_source *s, uint32_t events)
 	if (read(o->wake_fd, &n, sizeof(n)) < 0)
 		return;
 	wake_readers(o);
+	/* Not looked at until the pause is over, however often it comes. */
+	loop_remove(o->loop, &o->wake);
 	start_pause(o);
 }
 
@@ -91,6 +100,10 @@ static void on_pause_over(struct loop_timer *t)
 	struct output *o =
 		(struct output *)((char *)t - offsetof(struct output, pause));
 
+	if (o->readers && watch(o) < 0) {
+		start_pause(o);
+		return;
+	}
 	if (!any_waiting(o) || !ask_for_wake(o))
 		return;
 	wake_readers(o);
@@ -163,13 +176,6 @@ static int make_page(int *ret_memfd, struct vm_shared **ret)
 	return 0;
 }
 
-static int watch(struct output *o)
-{
-	return o->wake.fd >= 0
-		       ? 0
-		       : loop_add(o->loop, &o->wake, o->wake_fd, EPOLLIN);
-}
-
 int output_open(
 	struct output *o, int *ret_memfd, int *ret_wake, struct error *err)
 {
@@ -208,7 +214,7 @@ void output_reader_open(struct output *o, struct api_reader *r)
 	r->next = o->readers;
 	o->readers = r;
 	o->refs++;
-	if (o->wake_fd >= 0)
+	if (o->wake_fd >= 0 && !o->pause.at)
 		watch(o);
 }
 

@@ -29,6 +29,7 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	vm->pidfd = (struct loop_source){-1, vm_on_pidfd};
 	vm->linger.fire = vm_on_linger;
 	vm->events_limit = (struct log_limit)LOG_LIMIT(10, 10);
+	vm->unasked_limit = (struct log_limit)LOG_LIMIT(1000, 1);
 	vm->output = output_create(env->loop);
 	if (!vm->output)
 		error_set(err, ENOMEM, "out of memory");

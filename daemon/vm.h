@@ -83,7 +83,7 @@ struct vm {
 	uint32_t next_seq;
 	unsigned n_requests;
 	struct vm_pendings requests, waiters, deleters;
-	struct log_limit events_limit;
+	struct log_limit events_limit, unasked_limit;
 
 	struct vm_exit exit;
 };

@@ -102,11 +102,15 @@ static int launch(struct vm *vm, union msg *m, struct error *err)
 
 	if (output_open(vm->output, &shared_fd, &wake_fd, err) < 0 ||
 		jail_spawn(vm->env->jail, vm->id, m->start.mem_bytes,
-			mc->vcpu_count + OTHER_THREADS, &vm->process, err) < 0)
-		return -err->code;
-	if (send_start(vm, m, shared_fd, wake_fd, err) < 0)
-		return -err->code;
-	return watch(vm, err);
+			mc->vcpu_count + OTHER_THREADS, &vm->process,
+			err) < 0 ||
+		send_start(vm, m, shared_fd, wake_fd, err) < 0 ||
+		watch(vm, err) < 0) {
+		/* Nothing of it is the request's doing, whatever errno says. */
+		err->code = EIO;
+		return -EIO;
+	}
+	return 0;
 }
 
 static void undo_launch(struct vm *vm)

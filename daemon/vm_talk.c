@@ -158,6 +158,16 @@ int vm_console_input(struct vm *vm, const void *data, size_t len,
 	return request(vm, &m, VM_EVENTS, op, err);
 }
 
+/* Messages nobody waits for: an honest VMM has a few in its life, each of
+ * another's costs the daemon time. */
+static void count_unasked(struct vm *vm)
+{
+	uint32_t ignored;
+
+	if (!log_limit_ok(&vm->unasked_limit, clock_ns(), &ignored))
+		vm_kill(vm, VM_EXIT_CRASHED, "the VMM floods its daemon");
+}
+
 static void take_done(struct vm *vm, const struct msg_done *m)
 {
 	struct vm_pending *p;
@@ -166,8 +176,10 @@ static void take_done(struct vm *vm, const struct msg_done *m)
 	LIST_FOREACH(p, &vm->requests, link)
 	if (p->seq == m->hdr.seq)
 		break;
-	if (!p)
+	if (!p) {
+		count_unasked(vm);
 		return;
+	}
 	vm->n_requests--;
 	if (m->code == 0) {
 		if (p->when_done != VM_EVENTS)
@@ -193,6 +205,9 @@ static void take_failed(struct vm *vm, const struct msg_failed *m)
 			"the VMM said it did not start when it had");
 		return;
 	}
+	/* Without a field it is the host's doing, not the request's. */
+	if (!m->field[0])
+		code = EIO;
 	text_printable(field, sizeof(field), m->field);
 	text_printable(text, sizeof(text), m->text);
 	error_field(&vm->start_err, code, field, "%s", text);
@@ -205,6 +220,7 @@ static void take_event(struct vm *vm, const struct msg_event *m)
 		"drive_error", "needs_reset"};
 	uint32_t held_back;
 
+	count_unasked(vm);
 	if (m->kind < MSG_EVENT_KINDS &&
 		log_limit_ok(&vm->events_limit, clock_ns(), &held_back))
 		log_warn(kinds[m->kind],

@@ -164,6 +164,11 @@ IN_CHILD static void drop_privileges(struct child *c)
 		fail(c, "dropping its capabilities");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		fail(c, "setting no_new_privs");
+	/* However the daemon dies, nobody else knows of this process, and its
+	 * user id would be given to another. After setresuid, which clears
+	 * it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		fail(c, "tying its life to the daemon's");
 }
 
 /* exec resets handlers, but keeps what is ignored or blocked. */

@@ -145,6 +145,8 @@ static void cancel_submitted(struct worker *w, struct worker_op *op)
 	if (!sqe)
 		return;
 	io_uring_prep_cancel64(sqe, (uintptr_t)op | TAG_OP, 0);
+	/* Required of every request here. Before 5.19 the kernel takes no
+	 * cancel with it: then what is in flight completes. */
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data64(sqe, TAG_CANCEL);
 	w->in_flight++;

@@ -1,32 +1,17 @@
+#include "vmm/kernel_args.h"
 #include "vmm/layout.h"
 #include "vmm/limits.h"
 #include "vmm/platform_tables.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Where the kernel's words end: at a word "--", which init's follow. */
-static size_t kernel_words(const char *cmdline)
-{
-	const char *p = cmdline;
-
-	while ((p = strstr(p, "--")) != NULL) {
-		bool starts = p == cmdline || p[-1] == ' ';
-
-		if (starts && (p[2] == ' ' || p[2] == '\0'))
-			return (size_t)(p - cmdline);
-		p += 2;
-	}
-	return strlen(cmdline);
-}
 
 int cmdline_add_virtio(
 	char *cmdline, const struct platform *p, struct error *err)
 {
-	size_t at = kernel_words(cmdline), rest = strlen(cmdline + at);
+	size_t at = kernel_args_len(cmdline), rest = strlen(cmdline + at);
 	size_t n = at;
 	char line[VM_CMDLINE_MAX];
 

@@ -1,5 +1,7 @@
 #include "vmm/config.h"
 
+#include "vmm/kernel_args.h"
+
 #include "base/cleanup.h"
 
 #include <errno.h>
@@ -167,14 +169,6 @@ int vm_config_check(
 	return 0;
 }
 
-/* How much of the arguments the kernel reads: what follows a "--" is init's. */
-static size_t kernel_args_len(const char *args)
-{
-	const char *end = strstr(args, " -- ");
-
-	return end ? (size_t)(end - args) : strlen(args);
-}
-
 int vm_config_cmdline(const struct vm_config *c, char *buf, struct error *err)
 {
 	const char *args = c->boot_source.boot_args;
@@ -188,11 +182,12 @@ int vm_config_cmdline(const struct vm_config *c, char *buf, struct error *err)
 	if (c->n_drives == 0 || !root->is_root_device)
 		n = snprintf(buf, VM_CMDLINE_MAX, "%s", args);
 	else
-		n = snprintf(buf, VM_CMDLINE_MAX, "%.*s%sroot=%s%s %s%s",
-			(int)len, args, len ? " " : "",
+		n = snprintf(buf, VM_CMDLINE_MAX, "%.*s%sroot=%s%s %s%s%s",
+			(int)len, args, len && args[len - 1] != ' ' ? " " : "",
 			root->partuuid ? "PARTUUID=" : "/dev/vda",
 			root->partuuid ? root->partuuid : "",
-			root->is_read_only ? "ro" : "rw", args + len);
+			root->is_read_only ? "ro" : "rw", args[len] ? " " : "",
+			args + len);
 	if (n < 0 || n >= VM_CMDLINE_MAX)
 		return error_field(err, EINVAL, "boot-source.boot_args",
 			"the command line with root= is longer than %d bytes",

@@ -83,7 +83,9 @@ int msg_recv(int sock, enum msg_end me, union msg *ret, int *ret_fds,
 	ssize_t n;
 
 	*ret_n_fds = 0;
-	n = fd_recv(sock, ret, sizeof(*ret), ret_fds, MSG_MAX_FDS, &n_fds);
+	/* The daemon takes no descriptors from a VMM: what comes is refused. */
+	n = fd_recv(sock, ret, sizeof(*ret), ret_fds,
+		me == MSG_VMM ? MSG_MAX_FDS : 0, &n_fds);
 	if (n == -ECONNRESET)
 		return 0;
 	if (n == -EMSGSIZE)

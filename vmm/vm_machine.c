@@ -32,6 +32,10 @@ static int create_vm(struct vm *vm, int kvm, struct error *err)
 	 * code of theirs in reach of it either. Not every KVM can. */
 	(void)kvm_enable_cap(
 		vm->vm_fd, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+	/* No 8259 is announced, so nobody masks KVM's: its interrupts must not
+	 * reach the first CPU, whose LINT0 KVM opens to them unless told. */
+	(void)kvm_enable_cap(vm->vm_fd, KVM_CAP_DISABLE_QUIRKS,
+		KVM_X86_QUIRK_LINT0_REENABLED);
 	r = kvm_create_irqchip(vm->vm_fd);
 	return r < 0 ? error_errno(err, -r, "KVM_CREATE_IRQCHIP") : 0;
 }

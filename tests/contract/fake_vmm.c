@@ -206,6 +206,16 @@ static bool obey(const struct msg_console_input *m)
 		for (;;)
 			send(SOCK, &e, sizeof(e), 0);
 	}
+	case 'X': { /* a message, and a descriptor nobody asked for */
+		struct msg_event e = {.hdr = {.type = MSG_EVENT}};
+
+		fd_send(SOCK, &e, sizeof(e), &wake_fd, 1);
+		hang();
+		break;
+	}
+	case 'w': /* wakes the daemon without end */
+		for (;;)
+			fd_notify(wake_fd);
 	case 'n': /* no answer to this one */
 		return false;
 	case 'l': /* a late one */

@@ -104,7 +104,7 @@ class Faults(unittest.TestCase):
         "failed_hang": (500, "is bad"),
         "exits": (500, "died while starting: shutdown"),
         "done_instead": (500, "did not start"),
-        "flood": (500, "did not start"),
+        "flood": (500, "floods its daemon"),
     }
 
     def test_a_start_that_fails_is_answered_and_leaves_no_vm(self):
@@ -282,6 +282,65 @@ class Faults(unittest.TestCase):
             self.prompt()
             self.assertEqual(self.type(b".", "b").status, 204)
         self.assertLess(len(self.daemon.read_log()) - before, 20000)
+        self.assertEqual(self.daemon.get("/v1/vms/a/wait").json()["exit"],
+                         {"reason": "crashed", "signal": 9,
+                          "detail": "the VMM floods its daemon"})
+
+    def test_a_body_with_two_ends_is_refused(self):
+        for headers, name in (
+                ("Content-Length: 2\r\nContent-Length: 60",
+                 "Content-Length"),
+                ("Content-Length: 2\r\nTransfer-Encoding: chunked",
+                 "Content-Length"),
+                ("Transfer-Encoding: gzip", "Transfer-Encoding")):
+            with self.subTest(headers):
+                c = self.daemon.connect()
+                c.settimeout(10)
+                c.sendall(f"PUT /v1/vms/a HTTP/1.1\r\nHost: x\r\n{headers}"
+                          "\r\n\r\n2\r\n{}\r\n0\r\n\r\n".encode())
+                answer = c.recv(4096).decode()
+                c.close()
+                self.assertIn(" 400 ", answer)
+                self.assertIn(f'"fault_message":"{name}:', answer)
+                self.assertEqual(self.daemon.get("/v1/vms/a").status, 404)
+
+    def test_a_descriptor_from_a_vm_ends_it(self):
+        self.run_vm()
+        self.type(b"X")
+        exit_ = self.daemon.get("/v1/vms/a/wait").json()["exit"]
+        self.assertEqual(exit_["detail"], "the VMM sent what is not a message")
+
+    def test_a_vm_that_wakes_without_end_costs_the_daemon_little(self):
+        def ticks():
+            with open(f"/proc/{self.daemon.process.pid}/stat") as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+            return int(fields[11]) + int(fields[12])
+
+        self.run_vm()
+        follower = self.daemon.connect()
+        follower.sendall(head("GET", "/v1/vms/a/console?follow=true"))
+        Background(self.type, b"w")
+        time.sleep(0.2)
+        before, start = ticks(), time.monotonic()
+        time.sleep(1)
+        share = (ticks() - before) / os.sysconf("SC_CLK_TCK") \
+            / (time.monotonic() - start)
+        follower.close()
+        self.assertLess(share, 0.10)
+
+    def test_a_vm_does_not_outlive_its_daemon(self):
+        with self.assertRaisesRegex(RuntimeError, "status -9"), \
+                Mayflyd(EXE, "--vmm", FAKE) as daemon:
+            r = daemon.put("/v1/vms/a", {
+                "boot-source": self.boot("ok"), "start": True})
+            pid = r.json()["pid"]
+            Background(daemon.put, "/v1/vms/a/console", b"h")
+            time.sleep(0.2)
+            daemon.process.kill()
+            deadline = time.monotonic() + 5
+            while os.path.exists(f"/proc/{pid}"):
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.02)
 
     def test_a_page_full_of_lies_harms_nobody(self):
         self.run_vm()

@@ -193,9 +193,9 @@ static void check_image(void)
 
 START_TEST(it_offers_what_its_configuration_says)
 {
-	uint64_t base = V1 | F_INDIRECT | F_EVENT_IDX |
-			1ull << VIRTIO_BLK_F_SEG_MAX |
-			1ull << VIRTIO_BLK_F_BLK_SIZE;
+	uint64_t base =
+		V1 | F_INDIRECT | F_EVENT_IDX | 1ull << VIRTIO_BLK_F_SIZE_MAX |
+		1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE;
 	struct virtio_blk_config space;
 
 	make_image();
@@ -211,6 +211,7 @@ START_TEST(it_offers_what_its_configuration_says)
 			m, VIRTIO_MMIO_CONFIG + i, (uint8_t *)&space + i, 4);
 	ck_assert_uint_eq(space.capacity, SECTORS);
 	ck_assert_uint_eq(space.blk_size, 512);
+	ck_assert_uint_eq(space.size_max, 64 << 10);
 	ck_assert_uint_eq(space.seg_max, VIRTQ_MAX - 2);
 	teardown();
 }

@@ -51,6 +51,23 @@ static void check_data(const uint8_t *mem, size_t len)
 	ck_assert_uint_eq(off, len);
 }
 
+/* Chains may name the same memory many times over. */
+START_TEST(more_than_a_driver_was_told_of_is_an_error)
+{
+	header(VIRTIO_BLK_T_IN, 0);
+	make(16, 1, 16);
+	chain.iov[1].iov_len = BLK_REQ_BYTES_MAX + 1;
+	chain.wr.len = BLK_REQ_BYTES_MAX + 1;
+	ck_assert_int_eq(
+		blk_parse(&chain, 1 << 20, false, &cmd), VIRTIO_BLK_S_OK);
+	make(16, 1, 16);
+	chain.iov[1].iov_len = BLK_REQ_BYTES_MAX + 513;
+	chain.wr.len = BLK_REQ_BYTES_MAX + 513;
+	ck_assert_int_eq(
+		blk_parse(&chain, 1 << 20, false, &cmd), VIRTIO_BLK_S_IOERR);
+}
+END_TEST
+
 static const size_t piece_sizes[] = {1 << 20, 512, 16, 7};
 
 START_TEST(a_read_has_its_data_before_the_status)
@@ -189,6 +206,7 @@ int main(void)
 	SRunner *r = srunner_create(s);
 	int failed;
 
+	tcase_add_test(t, more_than_a_driver_was_told_of_is_an_error);
 	tcase_add_loop_test(t, a_read_has_its_data_before_the_status, 0, 4);
 	tcase_add_loop_test(t, a_write_has_its_data_behind_the_header, 0, 4);
 	tcase_add_test(t, a_write_with_room_before_the_status);

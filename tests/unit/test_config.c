@@ -145,6 +145,8 @@ static const struct {
 	{"", NULL, true, false, "root=/dev/vda rw"},
 	{"", NULL, false, false, ""},
 	{"a -- b c", NULL, true, false, "a root=/dev/vda rw -- b c"},
+	{"a --", NULL, true, false, "a root=/dev/vda rw --"},
+	{"-- b", NULL, true, false, "root=/dev/vda rw -- b"},
 	{"a--b", NULL, true, false, "a--b root=/dev/vda rw"},
 	{NULL, NULL, false, false, VM_DEFAULT_BOOT_ARGS},
 	{NULL, NULL, true, true, VM_DEFAULT_BOOT_ARGS " root=/dev/vda ro"},

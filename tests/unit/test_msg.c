@@ -201,6 +201,21 @@ START_TEST(start_carries_initrd_and_drives)
 }
 END_TEST
 
+/* The daemon has no room for any, and must not need it. */
+START_TEST(a_descriptor_for_the_daemon_is_refused)
+{
+	union msg m, r;
+	unsigned n = 7;
+
+	make(&m, MSG_EVENT);
+	ck_assert_int_eq(
+		fd_send(pair[MSG_VMM], &m, sizeof(m.event), &some_fd, 1), 0);
+	ck_assert_int_eq(
+		msg_recv(pair[MSG_DAEMON], MSG_DAEMON, &r, NULL, &n), -EPROTO);
+	ck_assert_uint_eq(n, 0);
+}
+END_TEST
+
 START_TEST(start_with_counts_out_of_range_is_refused)
 {
 	union msg m;
@@ -364,6 +379,7 @@ int main(void)
 
 	tcase_add_checked_fixture(recv_tc, setup, teardown);
 	tcase_add_test(recv_tc, start_carries_initrd_and_drives);
+	tcase_add_test(recv_tc, a_descriptor_for_the_daemon_is_refused);
 	tcase_add_test(recv_tc, start_with_counts_out_of_range_is_refused);
 	tcase_add_test(
 		recv_tc, console_input_of_no_or_too_many_bytes_is_refused);
