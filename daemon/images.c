@@ -178,7 +178,8 @@ int images_measure(const char *vm, const struct vm_drive *d,
 	if (end < 512)
 		return error_field(err, EINVAL, "drives.path_on_host",
 			"%s is smaller than one sector of 512 bytes", quoted);
-	if (end % 512)
+	/* Once, unless it has another size by the time of the start. */
+	if (end % 512 && im->size_bytes != ((uint64_t)end & ~511ull))
 		log_warn("drive_rounded_down",
 			"vm=%s drive=%s path=%s bytes=%lld lost=%lld", vm,
 			d->drive_id, quoted, (long long)end,
