@@ -40,13 +40,59 @@ struct api_drive_stats {
 	const char *drive_id;
 	uint64_t reads, writes, flushes, others;
 	uint64_t read_bytes, write_bytes, errors, malformed;
+	uint64_t discards, write_zeroes, throttled;
+};
+
+struct api_net_stats {
+	const char *iface_id;
+	uint64_t rx_packets, rx_bytes, rx_dropped, rx_throttled;
+	uint64_t tx_packets, tx_bytes, tx_dropped, tx_throttled;
+	uint64_t tap_errors, malformed, mmds_rx_packets, mmds_tx_packets;
+};
+
+struct api_pmem_stats {
+	const char *id;
+	uint64_t flushes, errors, throttled, malformed;
 };
 
 struct api_counters {
 	uint64_t exits_pio, exits_mmio, exits_other, exits_interrupted;
-	uint64_t guest_faults;
+	uint64_t guest_faults, console_limited;
 	struct api_drive_stats drives[VM_MAX_DRIVES];
 	unsigned n_drives;
+	struct api_net_stats nets[VM_MAX_NETS];
+	unsigned n_nets;
+	struct api_pmem_stats pmem[VM_MAX_PMEM];
+	unsigned n_pmem;
+	bool has_vsock, has_entropy, has_balloon, has_memory, has_mmds;
+	struct {
+		uint64_t connections, opened, refused, resets;
+		uint64_t rx_packets, tx_packets, rx_bytes, tx_bytes;
+		uint64_t errors, malformed;
+	} vsock;
+	struct {
+		uint64_t requests, bytes, errors, throttled, malformed;
+	} entropy;
+	struct {
+		uint64_t inflated_pages, deflated_pages;
+		uint64_t reported_bytes, hinted_bytes, errors, malformed;
+	} balloon;
+	struct {
+		uint64_t plugs, unplugs, refused, malformed;
+	} memory;
+	struct {
+		uint64_t requests, denied, not_found, malformed, tokens;
+		uint64_t connections;
+	} mmds;
+};
+
+/* What some devices of a guest that runs are at. */
+struct api_device_state {
+	uint64_t balloon_target_pages, balloon_actual_pages; /* of 4 KiB */
+	/* By VIRTIO_BALLOON_S_*; UINT64_MAX: the guest has not told. */
+	uint64_t balloon_stats[16];
+	uint64_t hint_host_cmd, hint_guest_cmd;
+	uint64_t memory_requested_bytes, memory_plugged_bytes;
 };
 
 /* One VM as it is now. Pointers are borrowed until control goes back to the
@@ -95,6 +141,54 @@ enum api_section {
 	API_SECTION_BOOT_SOURCE,
 	API_SECTION_MACHINE_CONFIG,
 	API_SECTION_DRIVE,
+	API_SECTION_NET,
+	API_SECTION_VSOCK,
+	API_SECTION_ENTROPY,
+	API_SECTION_BALLOON,
+	API_SECTION_MEMORY_HOTPLUG,
+	API_SECTION_PMEM,
+	API_SECTION_SERIAL,
+	API_SECTION_MMDS,
+	API_SECTION_CPU,
+};
+
+/* What a request changes of a guest that runs. */
+enum api_update_kind {
+	API_UPDATE_DRIVE,
+	API_UPDATE_NET,
+	API_UPDATE_PMEM,
+	API_UPDATE_SERIAL,
+	API_UPDATE_BALLOON,
+	API_UPDATE_BALLOON_STATS,
+	API_UPDATE_HINTING_START,
+	API_UPDATE_HINTING_STOP,
+	API_UPDATE_MEMORY,
+	API_UPDATE_CONSOLE_SIZE,
+};
+
+/* Buckets that are not there stay as they are. */
+struct api_limiter_update {
+	bool has_bandwidth, has_ops;
+	struct vm_rate_limiter to;
+};
+
+struct api_update {
+	enum api_update_kind kind;
+	char sub_id[VM_ID_MAX + 1]; /* of the drive, interface or pmem */
+	char *path_on_host;         /* DRIVE; owned; NULL: stays */
+	/* DRIVE, PMEM, SERIAL: the first; NET: receive, transmit */
+	struct api_limiter_update limiter[2];
+	uint32_t amount_mib; /* BALLOON; MEMORY: the requested size */
+	uint32_t interval_s;
+	bool acknowledge_on_stop;
+	uint16_t columns, rows;
+};
+
+/* The metadata: as JSON, and compiled (net/mmds_image.h). Both malloc()ed. */
+struct api_mmds_data {
+	char *json;
+	void *image;
+	size_t image_len;
 };
 
 enum api_action {
@@ -132,10 +226,24 @@ struct api_backend_ops {
 		struct error *err);
 
 	/* Replaces the configuration by *config (taken over), which differs in
-	 * one section; drive_id: which drive, for API_SECTION_DRIVE. */
+	 * one section; sub_id: which drive, interface or pmem. */
 	int (*configure)(void *ctx, const char *id, struct vm_config *config,
-		enum api_section section, const char *drive_id,
+		enum api_section section, const char *sub_id,
 		struct error *err);
+	/* Changes a guest that runs or is paused, and then its configuration
+	 * to match. *u is taken over. */
+	int (*update)(void *ctx, const char *id, struct api_update *u,
+		struct api_op *op, struct error *err);
+	/* Of a guest that runs or is paused; fails else. */
+	int (*device_state)(void *ctx, const char *id,
+		struct api_device_state *ret, struct error *err);
+
+	/* The metadata: *ret NULL: there is none. */
+	int (*mmds_get)(
+		void *ctx, const char *id, const char **ret, struct error *err);
+	/* *data is taken over. Before the start it is kept for then. */
+	int (*mmds_set)(void *ctx, const char *id, struct api_mmds_data *data,
+		struct api_op *op, struct error *err);
 
 	int (*act)(void *ctx, const char *id, enum api_action action,
 		uint64_t received_ns, struct api_op *op, struct error *err);

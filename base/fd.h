@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 /* The most descriptors one message carries (the kernel's own limit is 253). */
-#define FD_PASS_MAX 64
+#define FD_PASS_MAX 128
 
 /* Reads exactly len bytes at off: 0; -ENODATA when the file ends before. */
 int fd_pread_full(int fd, void *buf, size_t len, uint64_t off);

@@ -348,8 +348,22 @@ static void blk_destroy(struct virtio_dev *d)
 	free(b);
 }
 
+static int blk_attach(struct virtio_dev *d, struct error *err)
+{
+	struct blk *b = blk_of(d);
+	unsigned file;
+	int r = worker_add_file(b->worker, d->kick_fds[0], &file);
+
+	if (r == 0)
+		r = worker_watch(b->worker, &b->kick, file);
+	if (r < 0)
+		return error_errno(err, -r, "virtio-blk's queue");
+	return 0;
+}
+
 static const struct virtio_dev_ops blk_ops = {
 	.id = VIRTIO_ID_BLOCK,
+	.attach = blk_attach,
 	.start = blk_start,
 	.stop = blk_stop,
 	.destroy = blk_destroy,
@@ -409,18 +423,5 @@ int blk_create(struct virtio_dev **ret, struct worker *w,
 		return r;
 	}
 	*ret = &b->dev;
-	return 0;
-}
-
-int blk_attach(struct virtio_dev *d, struct error *err)
-{
-	struct blk *b = blk_of(d);
-	unsigned file;
-	int r = worker_add_file(b->worker, d->kick_fds[0], &file);
-
-	if (r == 0)
-		r = worker_watch(b->worker, &b->kick, file);
-	if (r < 0)
-		return error_errno(err, -r, "virtio-blk's queue");
 	return 0;
 }

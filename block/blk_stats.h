@@ -9,6 +9,8 @@
 struct blk_stats {
 	uint64_t reads, writes, flushes, others; /* requests completed */
 	uint64_t read_bytes, write_bytes;
+	uint64_t discards, write_zeroes;
+	uint64_t throttled; /* times a limiter made the queue wait */
 	uint64_t errors;    /* failed here: VIRTIO_BLK_S_IOERR */
 	uint64_t malformed; /* refused as the guest's fault, answered or not */
 } __attribute__((aligned(64)));

@@ -91,6 +91,15 @@ static int open_section(struct vm *vm, struct vm_config *config,
 		vm->images.initrd_fd = initrd;
 		break;
 	case API_SECTION_MACHINE_CONFIG:
+	case API_SECTION_NET:
+	case API_SECTION_VSOCK:
+	case API_SECTION_ENTROPY:
+	case API_SECTION_BALLOON:
+	case API_SECTION_MEMORY_HOTPLUG:
+	case API_SECTION_PMEM:
+	case API_SECTION_SERIAL:
+	case API_SECTION_MMDS:
+	case API_SECTION_CPU:
 		break;
 	case API_SECTION_DRIVE:
 		at = vm_config_find_drive(config, drive_id);
@@ -194,6 +203,9 @@ int vm_counters(const struct vm *vm, struct api_counters *ret)
 			.write_bytes = load(&b->write_bytes),
 			.errors = load(&b->errors),
 			.malformed = load(&b->malformed),
+			.discards = load(&b->discards),
+			.write_zeroes = load(&b->write_zeroes),
+			.throttled = load(&b->throttled),
 		};
 	}
 	return 0;

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-/* Beside the vCPUs: the control thread and the I/O worker. */
-#define OTHER_THREADS 2
+/* Beside the vCPUs: the control thread and two I/O workers. */
+#define OTHER_THREADS 3
 
 static void fill_drive(struct msg_drive *to, const struct vm_drive *d,
 	const struct drive_image *im)

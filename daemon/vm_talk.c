@@ -217,7 +217,7 @@ static void take_failed(struct vm *vm, const struct msg_failed *m)
 static void take_event(struct vm *vm, const struct msg_event *m)
 {
 	static const char *const kinds[MSG_EVENT_KINDS] = {
-		"drive_error", "needs_reset"};
+		"drive_error", "needs_reset", "net_error"};
 	uint32_t held_back;
 
 	count_unasked(vm);
@@ -265,6 +265,14 @@ static void take_message(struct vm *vm, const union msg *m)
 	case MSG_RESUME:
 	case MSG_CTRL_ALT_DEL:
 	case MSG_CONSOLE_INPUT:
+	case MSG_CONSOLE_SIZE:
+	case MSG_DRIVE:
+	case MSG_LIMIT:
+	case MSG_BALLOON:
+	case MSG_MEMORY:
+	case MSG_MMDS:
+	case MSG_VSOCK_CONNECT:
+	case MSG_VSOCK_CONNECTED:
 	case MSG_TYPES:
 		break;
 	}

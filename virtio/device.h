@@ -3,9 +3,10 @@
 /*
  * What a virtio device is to its transport, and a transport to its device.
  * A device knows no registers and no VM: it has features, a config space,
- * queues, and four operations.
+ * queues, and a few operations.
  */
 
+#include "base/error.h"
 #include "virtio/virtq.h"
 
 #include <stddef.h>
@@ -16,6 +17,9 @@ struct virtio_dev;
 /* Const and shared by all devices of a kind: behaviour only. */
 struct virtio_dev_ops {
 	uint32_t id; /* VIRTIO_ID_* */
+	/* It has its transport, and kick_fds: makes its worker watch them.
+	 * Once, before the worker starts. */
+	int (*attach)(struct virtio_dev *d, struct error *err);
 	/* DRIVER_OK was set: queues are validated, begin. 0 or -errno (then
 	 * DEVICE_NEEDS_RESET is set). */
 	int (*start)(struct virtio_dev *d);

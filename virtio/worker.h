@@ -20,7 +20,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define WORKER_MAX_FILES 64 /* registered; an eventfd of its own among them */
+/* Registered before it starts; an eventfd of its own among them. */
+#define WORKER_MAX_FILES 1024
 
 struct worker;
 
@@ -44,9 +45,9 @@ struct worker_op {
 	/* The worker's own; zero at first. */
 	enum worker_op_state state;
 	uint8_t opcode;
-	uint32_t file, n_iov;
+	uint32_t file, n_iov; /* n_iov: or the mode or events asked for */
 	const struct iovec *iov;
-	uint64_t off_bytes, deadline_ns;
+	uint64_t off_bytes, len_bytes, deadline_ns;
 	int32_t res;
 	struct worker_op *next;
 };
@@ -57,8 +58,9 @@ struct worker_op {
  * negative errno makes worker_start() fail.
  */
 struct worker_config {
-	const char *name; /* the thread's, 15 bytes */
-	unsigned entries; /* submission queue entries: a power of two */
+	const char *name;       /* the thread's, 15 bytes */
+	unsigned entries;       /* submission queue entries: a power of two */
+	unsigned n_spare_files; /* for worker_install_file() */
 	int (*thread_start)(void *arg);
 	void *arg;
 };
@@ -89,6 +91,20 @@ void worker_readv(struct worker *w, struct worker_op *op, unsigned file,
 void worker_writev(struct worker *w, struct worker_op *op, unsigned file,
 	const struct iovec *iov, unsigned n, uint64_t off_bytes);
 void worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file);
+/* mode: FALLOC_FL_*. Punching holes and zeroing, of files and block devices. */
+void worker_fallocate(struct worker *w, struct worker_op *op, unsigned file,
+	int mode, uint64_t off_bytes, uint64_t len_bytes);
+/* Once: res is what has come of events (POLL*). */
+void worker_poll(
+	struct worker *w, struct worker_op *op, unsigned file, short events);
+
+/*
+ * [W] While it runs: makes fd (borrowed until removed) usable by an index, one
+ * of the spare ones. 0 or -ENOSPC, or what the kernel says. One system call; so
+ * is removing, which comes after everything queued on the file is done.
+ */
+int worker_install_file(struct worker *w, int fd, unsigned *ret_index);
+void worker_remove_file(struct worker *w, unsigned index);
 
 /* [W] done(op, -ETIME) at the given CLOCK_MONOTONIC time, ns; -ECANCELED when
  * the worker stops. Not a system call: the loop waits no longer than its next

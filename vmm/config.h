@@ -40,13 +40,30 @@ struct vm_boot_source {
 	char *boot_args;         /* NULL: VM_DEFAULT_BOOT_ARGS */
 };
 
+enum vm_huge_pages { VM_PAGES_NORMAL, VM_PAGES_2M };
+
+/* Where the guest's console is: ttyS0 or hvc0. Both carry the same bytes to the
+ * same ring; kernel messages before its drivers come only over the first. */
+enum vm_console_type { VM_CONSOLE_SERIAL, VM_CONSOLE_VIRTIO };
+
 struct vm_machine_config {
 	uint32_t vcpu_count;
 	uint32_t mem_size_mib;
 	bool smt;
 	bool track_dirty_pages;
-	uint32_t huge_pages;
+	uint32_t huge_pages; /* enum vm_huge_pages */
 	uint32_t cpu_template;
+	uint32_t console; /* enum vm_console_type */
+};
+
+/* A token bucket; size 0: no limit. */
+struct vm_bucket {
+	uint64_t size, one_time_burst, refill_time_ms;
+};
+
+struct vm_rate_limiter {
+	struct vm_bucket bandwidth; /* bytes */
+	struct vm_bucket ops;
 };
 
 struct vm_drive {
@@ -57,6 +74,93 @@ struct vm_drive {
 	bool is_read_only;
 	uint32_t cache_type; /* enum vm_cache_type */
 	uint32_t io_engine;  /* enum vm_io_engine */
+	struct vm_rate_limiter rate_limiter;
+};
+
+struct vm_net {
+	char *iface_id;
+	char *host_dev_name;
+	char *netns;     /* name under /run/netns; NULL: the daemon's own */
+	char *bridge;    /* with create; NULL: none */
+	bool create;     /* make the tap, and remove it with the VM */
+	char *guest_mac; /* "aa:bb:cc:dd:ee:ff", lower case; NULL: guest's
+			    choice */
+	uint32_t mtu;    /* 0: not told */
+	uint32_t queue_pairs;
+	struct vm_rate_limiter rx_rate_limiter, tx_rate_limiter;
+};
+
+struct vm_vsock {
+	char *vsock_id; /* accepted for its clients' sake */
+	char *uds_path; /* NULL: no vsock */
+	uint32_t guest_cid;
+};
+
+struct vm_entropy {
+	bool there;
+	struct vm_rate_limiter rate_limiter;
+};
+
+struct vm_balloon {
+	bool there;
+	uint32_t amount_mib;
+	bool deflate_on_oom;
+	uint32_t stats_polling_interval_s;
+	bool free_page_hinting, free_page_reporting;
+};
+
+struct vm_memory_hotplug {
+	bool there;
+	uint32_t total_size_mib, block_size_mib, slot_size_mib;
+	uint32_t requested_size_mib; /* changed while running */
+};
+
+struct vm_pmem {
+	char *id;
+	char *path_on_host;
+	bool root_device;
+	bool read_only;
+	struct vm_rate_limiter rate_limiter;
+};
+
+struct vm_serial {
+	struct vm_rate_limiter rate_limiter;
+};
+
+struct vm_mmds_config {
+	bool there;
+	uint32_t version; /* enum mmds_version */
+	uint32_t ipv4;    /* host byte order */
+	bool imds_compat;
+	char *interfaces[VM_MAX_NETS]; /* iface_ids */
+	unsigned n_interfaces;
+};
+
+/* A register of a CPUID leaf: (register & keep) | set. */
+enum vm_cpuid_reg { VM_CPUID_EAX, VM_CPUID_EBX, VM_CPUID_ECX, VM_CPUID_EDX };
+struct vm_cpuid_mod {
+	uint32_t leaf, subleaf, flags; /* KVM_CPUID_FLAG_* */
+	uint32_t reg;                  /* enum vm_cpuid_reg */
+	uint32_t keep, set;
+};
+
+struct vm_msr_mod {
+	uint32_t index;
+	uint64_t keep, set;
+};
+
+struct vm_kvm_cap {
+	uint32_t cap;
+	bool not_needed; /* "!N": do not insist on it */
+};
+
+struct vm_cpu_config {
+	struct vm_cpuid_mod *cpuid;
+	unsigned n_cpuid; /* at most VM_MAX_CPUID_MODS */
+	struct vm_msr_mod *msrs;
+	unsigned n_msrs; /* at most VM_MAX_MSR_MODS */
+	struct vm_kvm_cap *caps;
+	unsigned n_caps; /* at most VM_MAX_KVM_CAPS */
 };
 
 struct vm_label {
@@ -69,6 +173,17 @@ struct vm_config {
 	struct vm_machine_config machine_config;
 	struct vm_drive drives[VM_MAX_DRIVES]; /* the root drive is first */
 	unsigned n_drives;
+	struct vm_net nets[VM_MAX_NETS];
+	unsigned n_nets;
+	struct vm_vsock vsock;
+	struct vm_entropy entropy;
+	struct vm_balloon balloon;
+	struct vm_memory_hotplug memory_hotplug;
+	struct vm_pmem pmem[VM_MAX_PMEM]; /* a root device is first */
+	unsigned n_pmem;
+	struct vm_serial serial;
+	struct vm_mmds_config mmds;
+	struct vm_cpu_config cpu;
 	struct vm_label *labels;
 	unsigned n_labels;
 };

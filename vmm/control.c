@@ -37,14 +37,17 @@ static void send_done(int sock, uint32_t seq, int r)
 	send_msg(sock, &m);
 }
 
-/* The guest finds the process without what only its start needed: all but the
- * wake eventfd and the drives. */
+/* The guest finds the process without what only its start needed. */
 static void close_start_fds(const struct msg_start *m, const int *fds)
 {
-	for (unsigned i = 0; i < MSG_START_FD_FIXED + (m->has_initrd ? 1u : 0u);
-		i++)
+	struct msg_start_fds at;
+
+	msg_start_fds(m, &at);
+	for (unsigned i = 0; i < MSG_START_FD_FIXED; i++)
 		if (i != MSG_START_FD_WAKE)
 			close(fds[i]);
+	if (at.initrd >= 0)
+		close(fds[at.initrd]);
 }
 
 /*
@@ -98,14 +101,11 @@ static enum verdict obey(struct vm *vm, int sock)
 		vm_run(vm);
 		r = 0;
 		break;
-	case MSG_CTRL_ALT_DEL:
-		r = vm_ctrl_alt_del(vm);
-		break;
-	case MSG_CONSOLE_INPUT:
-		r = vm_console_input(vm, m.input.data, m.input.len);
-		break;
-	default: /* a second MSG_START */
+	case MSG_START: /* a second one */
 		return LEAVE;
+	default:
+		r = vm_obey(vm, &m, fds);
+		break;
 	}
 	send_done(sock, m.hdr.seq, r);
 	return CONTINUE;

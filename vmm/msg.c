@@ -16,10 +16,19 @@ static const struct {
 	[MSG_RESUME] = {sizeof(struct msg_plain), MSG_DAEMON},
 	[MSG_CTRL_ALT_DEL] = {sizeof(struct msg_plain), MSG_DAEMON},
 	[MSG_CONSOLE_INPUT] = {sizeof(struct msg_console_input), MSG_DAEMON},
+	[MSG_CONSOLE_SIZE] = {sizeof(struct msg_console_size), MSG_DAEMON},
+	[MSG_DRIVE] = {sizeof(struct msg_drive_update), MSG_DAEMON},
+	[MSG_LIMIT] = {sizeof(struct msg_limit), MSG_DAEMON},
+	[MSG_BALLOON] = {sizeof(struct msg_balloon), MSG_DAEMON},
+	[MSG_MEMORY] = {sizeof(struct msg_memory), MSG_DAEMON},
+	[MSG_MMDS] = {sizeof(struct msg_mmds), MSG_DAEMON},
+	[MSG_VSOCK_CONNECTED] = {sizeof(struct msg_vsock_connected),
+		MSG_DAEMON},
 	[MSG_STARTED] = {sizeof(struct msg_plain), MSG_VMM},
 	[MSG_FAILED] = {sizeof(struct msg_failed), MSG_VMM},
 	[MSG_DONE] = {sizeof(struct msg_done), MSG_VMM},
 	[MSG_EVENT] = {sizeof(struct msg_event), MSG_VMM},
+	[MSG_VSOCK_CONNECT] = {sizeof(struct msg_vsock_connect), MSG_VMM},
 	[MSG_EXITING] = {sizeof(struct msg_exiting), MSG_VMM},
 };
 
@@ -29,30 +38,83 @@ static bool known(uint32_t type, enum msg_end from)
 	       table[type].from == from;
 }
 
+void msg_start_fds(const struct msg_start *m, struct msg_start_fds *ret)
+{
+	unsigned n = MSG_START_FD_FIXED;
+
+	*ret = (struct msg_start_fds){.initrd = -1, .vsock = -1};
+	if (m->has_initrd)
+		ret->initrd = (int)n++;
+	ret->drives = n;
+	n += m->n_drives;
+	for (unsigned i = 0; i < m->n_nets; i++) {
+		ret->nets[i] = n;
+		n += m->nets[i].n_pairs;
+	}
+	ret->pmem = n;
+	n += m->n_pmem;
+	if (m->has_vsock)
+		ret->vsock = (int)n++;
+	ret->n = n;
+}
+
 /* How many descriptors m carries; only after bounded(). */
 static unsigned fd_count(const union msg *m)
 {
-	if (m->hdr.type != MSG_START)
+	struct msg_start_fds at;
+
+	switch (m->hdr.type) {
+	case MSG_START:
+		msg_start_fds(&m->start, &at);
+		return at.n;
+	case MSG_DRIVE:
+	case MSG_MMDS:
+		return 1;
+	case MSG_VSOCK_CONNECTED:
+		return m->vsock_connected.has_fd;
+	default:
 		return 0;
-	return MSG_START_FD_FIXED + m->start.has_initrd + m->start.n_drives;
+	}
+}
+
+static bool start_bounded(const struct msg_start *m)
+{
+	if (m->has_initrd > 1 || m->has_vsock > 1 ||
+		m->n_drives > VM_MAX_DRIVES || m->n_nets > VM_MAX_NETS ||
+		m->n_pmem > VM_MAX_PMEM || m->n_cpuid > MSG_CPUID_MAX ||
+		m->n_cpuid_mods > VM_MAX_CPUID_MODS ||
+		m->n_msr_mods > VM_MAX_MSR_MODS)
+		return false;
+	for (unsigned i = 0; i < m->n_nets; i++)
+		if (m->nets[i].n_pairs < 1 ||
+			m->nets[i].n_pairs > VM_MAX_QUEUE_PAIRS)
+			return false;
+	return true;
 }
 
 /* Whether every count and enumerator of m is one its receiver can use. */
 static bool bounded(const union msg *m)
 {
-	if (m->hdr.type == MSG_START)
-		return m->start.has_initrd <= 1 &&
-		       m->start.n_drives <= VM_MAX_DRIVES &&
-		       m->start.n_cpuid <= MSG_CPUID_MAX;
-	if (m->hdr.type == MSG_CONSOLE_INPUT)
+	switch (m->hdr.type) {
+	case MSG_START:
+		return start_bounded(&m->start);
+	case MSG_CONSOLE_INPUT:
 		return m->input.len >= 1 &&
 		       m->input.len <= VM_CONSOLE_INPUT_MAX;
-	if (m->hdr.type == MSG_EVENT)
+	case MSG_LIMIT:
+		return m->limit.kind < MSG_LIMIT_KINDS;
+	case MSG_BALLOON:
+		return m->balloon.what < MSG_BALLOON_WHATS;
+	case MSG_VSOCK_CONNECTED:
+		return m->vsock_connected.has_fd <= 1;
+	case MSG_EVENT:
 		return m->event.kind < MSG_EVENT_KINDS;
-	if (m->hdr.type == MSG_EXITING)
+	case MSG_EXITING:
 		return m->exiting.reason > VM_EXIT_NONE &&
 		       m->exiting.reason <= VM_EXIT_INTERNAL_ERROR;
-	return true;
+	default:
+		return true;
+	}
 }
 
 static void terminate_strings(union msg *m)

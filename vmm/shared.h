@@ -13,11 +13,18 @@
  */
 
 #include "block/blk_stats.h"
+#include "net/mmds.h"
+#include "net/net_stats.h"
+#include "virtio/balloon.h"
+#include "virtio/memdev.h"
+#include "virtio/pmem.h"
+#include "virtio/rng.h"
+#include "virtio/vsock.h"
 #include "vmm/limits.h"
 
 #include <stdint.h>
 
-#define VM_SHARED_VERSION 1u
+#define VM_SHARED_VERSION 2u
 
 /* Moments of a start, in CLOCK_MONOTONIC ns; 0: not reached. */
 enum vm_moment {
@@ -58,7 +65,15 @@ struct vm_shared {
 
 	uint64_t guest_faults; /* malformed rings and registers, all devices */
 	struct vcpu_counters vcpu[VM_MAX_VCPUS];
+	uint64_t console_limited; /* bytes a rate limiter threw away */
 	struct blk_stats blk[VM_MAX_DRIVES];
+	struct net_stats net[VM_MAX_NETS];
+	struct pmem_stats pmem[VM_MAX_PMEM];
+	struct vsock_stats vsock;
+	struct rng_stats rng;
+	struct balloon_state balloon;
+	struct memdev_state memory;
+	struct mmds_stats mmds;
 
 	uint8_t console[] __attribute__((aligned(4096)));
 };

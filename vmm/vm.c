@@ -138,26 +138,31 @@ int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 		r = vm_create_devices(vm, start, fds, err);
 	if (r == 0)
 		r = vm_create_machine(vm, start, fds, err);
-	if (r == 0 && vm->worker)
-		r = worker_start(vm->worker, err);
+	if (r == 0)
+		r = vm_workers_start(vm, err);
 	return r < 0 ? r : vcpus_ready(&vm->vcpus, err);
 }
 
 int vm_load(struct vm *vm, const struct msg_start *start, const int *fds,
 	struct error *err)
 {
-	struct platform_virtio virtio[VM_MAX_DRIVES];
+	struct platform_virtio virtio[VM_MAX_VIRTIO];
 	struct platform platform = {.n_vcpus = vm->vcpus.n,
 		.virtio = virtio,
 		.n_virtio = vm->n_slots};
 	char cmdline[VM_CMDLINE_MAX];
 	struct boot_images images = {
 		.kernel_fd = fds[MSG_START_FD_KERNEL],
-		.initrd_fd = start->has_initrd ? fds[MSG_START_FD_FIXED] : -1,
+		.initrd_fd = -1,
 		.cmdline = cmdline,
 	};
 	struct boot_entry entry;
+	struct msg_start_fds at;
 	int r;
+
+	msg_start_fds(start, &at);
+	if (at.initrd >= 0)
+		images.initrd_fd = fds[at.initrd];
 
 	for (unsigned i = 0; i < vm->n_slots; i++)
 		virtio[i] = (struct platform_virtio){
@@ -190,19 +195,10 @@ int vm_pause(struct vm *vm)
 	return vcpus_pause(&vm->vcpus);
 }
 
-int vm_ctrl_alt_del(struct vm *vm)
-{
-	return i8042_ctrl_alt_del(&vm->keyboard);
-}
-
-int vm_console_input(struct vm *vm, const uint8_t *buf, size_t n)
-{
-	return serial_input(&vm->serial, buf, n);
-}
-
 void vm_stop(struct vm *vm)
 {
 	vcpus_stop(&vm->vcpus);
-	if (vm->worker)
-		worker_stop(vm->worker);
+	for (unsigned i = 0; i < VM_WORKERS; i++)
+		if (vm->workers[i])
+			worker_stop(vm->workers[i]);
 }

@@ -51,6 +51,9 @@ struct vm_slot {
 	int irq_fd;
 };
 
+/* Packets must not wait behind a disk, nor a disk behind packets. */
+enum vm_worker { VM_WORKER_IO, VM_WORKER_NET, VM_WORKERS };
+
 struct vm {
 	uint64_t ready_ns; /* when main() began */
 	int event_fd;      /* the control thread's: look at events */
@@ -69,15 +72,21 @@ struct vm {
 	struct pvpanic pvpanic;
 	struct ready_port ready_port;
 
-	struct worker *worker; /* NULL: no device needs one */
-	struct vm_slot slots[VM_MAX_DRIVES];
+	struct worker *workers[VM_WORKERS]; /* NULL: no device needs it */
+	struct vm_slot slots[VM_MAX_VIRTIO];
 	unsigned n_slots;
+
+	/* The slots' devices by what they are; NULL: not configured. */
+	struct virtio_dev *drives[VM_MAX_DRIVES], *nets[VM_MAX_NETS];
+	struct virtio_dev *pmem[VM_MAX_PMEM];
+	struct virtio_dev *vsock, *rng, *balloon, *memory, *vconsole;
+	struct mmds *mmds;
 
 	struct vcpus vcpus;
 	struct vm_events events;
 };
 
-_Static_assert(VM_MAX_DRIVES <= LAYOUT_VIRTIO_MAX, "a pin for each drive");
+_Static_assert(VM_MAX_VIRTIO <= LAYOUT_VIRTIO_MAX, "a pin for each device");
 
 int vm_init(struct vm *vm, uint64_t ready_ns);
 
@@ -89,8 +98,9 @@ int vm_load(struct vm *vm, const struct msg_start *start, const int *fds,
 
 void vm_run(struct vm *vm);
 int vm_pause(struct vm *vm);
-int vm_ctrl_alt_del(struct vm *vm);
-int vm_console_input(struct vm *vm, const uint8_t *buf, size_t n);
+/* Any other message of the daemon's to a VM that has started. fds: as the
+ * message carries them, taken over. 0 or a negative errno, for MSG_DONE. */
+int vm_obey(struct vm *vm, const union msg *m, const int *fds);
 void vm_stop(struct vm *vm);
 
 /* Installs a thread's filter: on the control thread itself, or by the others

@@ -4,12 +4,34 @@
 
 #include "vmm/vm.h"
 
-/* The devices, at their addresses, and the worker's thread, which begins. */
+/* The devices, at their addresses, and the workers' threads, which begin. */
 int vm_create_devices(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
 
 /* All that KVM is told: memory, interrupts, kicks, vCPUs. */
 int vm_create_machine(struct vm *vm, const struct msg_start *start,
+	const int *fds, struct error *err);
+
+/*
+ * vm_slots.c. The next free slot, for a device whose creation may need to know
+ * it (its callbacks' arg); then the device in it: its transport, its page, its
+ * kicks watched. dev is taken over.
+ */
+int vm_add_range(
+	struct bus *bus, const struct bus_range *range, struct error *err);
+int vm_slot_take(struct vm *vm, struct vm_slot **ret, struct error *err);
+int vm_slot_plug(
+	struct vm_slot *slot, struct virtio_dev *dev, struct error *err);
+/* Made when first asked for. */
+int vm_worker(struct vm *vm, enum vm_worker which, struct worker **ret,
+	struct error *err);
+int vm_workers_begin(struct vm *vm, struct error *err);
+int vm_workers_start(struct vm *vm, struct error *err);
+
+/* One file for each kind of device: how it is made from the message, in the
+ * order in which the guest finds them, and what can be asked of it later (see
+ * vm_obey(); an index that does not exist is -EINVAL). */
+int vm_create_drives(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
 
 /* Where a virtio slot's registers are. */

@@ -30,12 +30,18 @@ static bool ends(const char *s, size_t size)
 /* Which a receiver relies on. */
 static void check_taken(const union msg *m, enum msg_end me, unsigned n_fds)
 {
-	check((m->hdr.type <= MSG_CONSOLE_INPUT) == (me == MSG_VMM));
+	struct msg_start_fds at;
+
+	check((m->hdr.type <= MSG_VSOCK_CONNECTED) == (me == MSG_VMM));
 	switch (m->hdr.type) {
 	case MSG_START:
-		check(n_fds == (unsigned)MSG_START_FD_FIXED +
-				       m->start.has_initrd + m->start.n_drives);
+		msg_start_fds(&m->start, &at);
+		check(n_fds == at.n && n_fds <= MSG_MAX_FDS);
 		check(m->start.n_drives <= VM_MAX_DRIVES);
+		check(m->start.n_nets <= VM_MAX_NETS);
+		check(m->start.n_pmem <= VM_MAX_PMEM);
+		check(m->start.n_cpuid_mods <= VM_MAX_CPUID_MODS);
+		check(m->start.n_msr_mods <= VM_MAX_MSR_MODS);
 		check(m->start.n_cpuid <= MSG_CPUID_MAX);
 		check(ends(m->start.cmdline, sizeof(m->start.cmdline)));
 		return;
@@ -43,6 +49,19 @@ static void check_taken(const union msg *m, enum msg_end me, unsigned n_fds)
 		check(m->input.len >= 1 &&
 			m->input.len <= VM_CONSOLE_INPUT_MAX);
 		break;
+	case MSG_LIMIT:
+		check(m->limit.kind < MSG_LIMIT_KINDS);
+		break;
+	case MSG_BALLOON:
+		check(m->balloon.what < MSG_BALLOON_WHATS);
+		break;
+	case MSG_DRIVE:
+	case MSG_MMDS:
+		check(n_fds == 1);
+		return;
+	case MSG_VSOCK_CONNECTED:
+		check(n_fds == m->vsock_connected.has_fd && n_fds <= 1);
+		return;
 	case MSG_FAILED:
 		check(ends(m->failed.field, sizeof(m->failed.field)));
 		check(ends(m->failed.text, sizeof(m->failed.text)));
@@ -105,6 +124,14 @@ size_t fuzz_seed(unsigned n, uint8_t *buf, size_t cap)
 		{MSG_START, sizeof(struct msg_start)},
 		{MSG_PAUSE, sizeof(struct msg_plain)},
 		{MSG_CONSOLE_INPUT, sizeof(struct msg_console_input)},
+		{MSG_CONSOLE_SIZE, sizeof(struct msg_console_size)},
+		{MSG_DRIVE, sizeof(struct msg_drive_update)},
+		{MSG_LIMIT, sizeof(struct msg_limit)},
+		{MSG_BALLOON, sizeof(struct msg_balloon)},
+		{MSG_MEMORY, sizeof(struct msg_memory)},
+		{MSG_MMDS, sizeof(struct msg_mmds)},
+		{MSG_VSOCK_CONNECTED, sizeof(struct msg_vsock_connected)},
+		{MSG_VSOCK_CONNECT, sizeof(struct msg_vsock_connect)},
 		{MSG_STARTED, sizeof(struct msg_plain)},
 		{MSG_FAILED, sizeof(struct msg_failed)},
 		{MSG_DONE, sizeof(struct msg_done)},

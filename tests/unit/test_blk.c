@@ -69,7 +69,7 @@ static void make(struct blk_config config)
 	ck_assert_int_eq(blk_create(&dev, w, &config, &err), 0);
 	ck_assert_int_eq(
 		virtio_mmio_create(&m, dev, &d.mem, irq, NULL, &err), 0);
-	ck_assert_int_eq(blk_attach(dev, &err), 0);
+	ck_assert_int_eq(dev->ops->attach(dev, &err), 0);
 	ck_assert_int_eq(worker_start(w, &err), 0);
 }
 

@@ -63,7 +63,9 @@ static unsigned make(union msg *m, uint32_t type)
 		m->input.len = 1;
 	if (type == MSG_EXITING)
 		m->exiting.reason = VM_EXIT_SHUTDOWN;
-	return type == MSG_START ? MSG_START_FD_FIXED : 0;
+	if (type == MSG_START)
+		return MSG_START_FD_FIXED;
+	return type == MSG_DRIVE || type == MSG_MMDS ? 1 : 0;
 }
 
 /* The same descriptor n times, as the n to be passed. */

@@ -104,7 +104,7 @@ START_TEST(without_drives_there_is_no_worker)
 {
 	vm_start_make(&s, 0);
 	ck_assert_msg(create() == 0, "%s", err.msg);
-	ck_assert_ptr_null(vm.worker);
+	ck_assert_ptr_null(vm.workers[VM_WORKER_IO]);
 	ck_assert_uint_eq(fake_kvm.calls[FAKE_IOEVENTFD], 0);
 }
 END_TEST

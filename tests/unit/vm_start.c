@@ -89,7 +89,7 @@ void vm_start_free(struct vm_start *s)
 void vm_start_destroy_vm(struct vm *vm)
 {
 	vcpus_destroy(&vm->vcpus);
-	for (unsigned i = 0; i < VM_MAX_DRIVES; i++) {
+	for (unsigned i = 0; i < VM_MAX_VIRTIO; i++) {
 		struct vm_slot *slot = &vm->slots[i];
 
 		if (slot->transport) {
@@ -97,8 +97,9 @@ void vm_start_destroy_vm(struct vm *vm)
 			close(slot->irq_fd);
 		}
 	}
-	worker_destroy(vm->worker);
-	for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
+	for (unsigned i = 0; i < VM_WORKERS; i++)
+		worker_destroy(vm->workers[i]);
+	for (unsigned i = 0; i < VM_MAX_VIRTIO; i++)
 		if (vm->slots[i].dev)
 			vm->slots[i].dev->ops->destroy(vm->slots[i].dev);
 	gmem_destroy(&vm->mem);
