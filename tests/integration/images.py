@@ -38,6 +38,13 @@ def rootfs():
     return made("ROOTFS", "rootfs")
 
 
+def tools():
+    """The root disk with curl, ethtool, iperf3 and socat: to be shared, so
+    read-only."""
+    return made("TOOLS", "rootfs", "--size", "128", "--with", "curl",
+                "--with", "ethtool", "--with", "iperf3", "--with", "socat")
+
+
 def own_rootfs(path):
     """A copy that a test may write to; returns its path."""
     subprocess.run(["cp", "--sparse=always", rootfs(), path], check=True)
@@ -45,8 +52,9 @@ def own_rootfs(path):
 
 
 def linux(kernel, root=None, drives=(), args="", vcpus=1, mem_mib=128,
-          read_only=False, **root_more):
-    """A Linux guest's configuration: its shell is for programs."""
+          read_only=False, sections=None, **root_more):
+    """A Linux guest's configuration: its shell is for programs. sections: the
+    other devices, as the API's document has them."""
     drives = list(drives)
     if root:
         drives.insert(0, drive(root, "root", True, is_read_only=read_only,
@@ -59,7 +67,14 @@ def linux(kernel, root=None, drives=(), args="", vcpus=1, mem_mib=128,
         },
         "machine-config": {"vcpu_count": vcpus, "mem_size_mib": mem_mib},
         "drives": drives,
+        **(sections or {}),
     }
+
+
+def linux_with_tools(args="", sections=None, **more):
+    """The same on the disk of tools()."""
+    return linux(bzimage(), root=tools(), read_only=True, args=args,
+                 sections=sections, **more)
 
 
 def puppet_kernel():

@@ -29,3 +29,21 @@ guest_root_make() {
 	chmod -R u=rwX,go=rX "$dir"
 	find "$dir" -exec touch -h -d @0 {} +
 }
+
+# guest_root_add DIR PACKAGE...: the programs of Debian packages that are
+# installed here, and the libraries they are linked with.
+guest_root_add() {
+	local dir=$1 file
+	shift
+	(($#)) || return 0
+	dpkg -L "$@" | grep -E '^(/usr)?/s?bin/[^/]+$' | while read -r file; do
+		[[ -x $file ]] || continue
+		rm -f "$dir$file"
+		cp -L "$file" "$dir$file"
+		ldd "$file" 2>/dev/null |
+			grep -oE '/[^ ]+\.so[^ ]*' || true
+	done | sort -u | while read -r file; do
+		install -D -m 755 "$file" "$dir$file"
+	done
+	find "$dir" -exec touch -h -d @0 {} +
+}
