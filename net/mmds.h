@@ -30,35 +30,38 @@ struct mmds_config {
 	enum mmds_version version;
 	uint32_t ipv4; /* host byte order */
 	bool imds_compat;
-	struct mmds_stats *stats;
+	struct mmds_stats *stats; /* borrowed; never NULL */
+	uint64_t (*clock)(void);  /* ns; NULL: CLOCK_MONOTONIC */
 };
 
 int mmds_create(
 	struct mmds **ret, const struct mmds_config *config, struct error *err);
 void mmds_destroy(struct mmds *m);
 
-/* The data, as mmds_image.h describes it: checked whole, then mapped. fd:
- * sealed, borrowed. 0 or -EINVAL, keeping what there was. */
+/* The data, as mmds_image.h describes it: copied, then checked whole. fd:
+ * borrowed. 0 or a negative errno, keeping what there was. */
 int mmds_set_data(struct mmds *m, int fd, size_t len);
 
 /* One interface's conversations. */
 struct mmds_port;
-int mmds_port_create(struct mmds_port **ret, struct mmds *m);
+int mmds_port_create(struct mmds_port **ret, struct mmds *m, struct error *err);
 void mmds_port_destroy(struct mmds_port *p);
 void mmds_port_reset(struct mmds_port *p); /* the guest's driver began anew */
 
 /*
- * A frame (without vnet header) that the guest sent, whose checksums may be
- * partial. Whether it was for the service and has been dealt with: then the
- * caller must not send it on.
+ * A frame that the guest sent: len bytes at off, behind its vnet header; more
+ * than MMDS_FRAME_MAX if it is to be segmented. partial_csum: the header says
+ * VIRTIO_NET_HDR_F_NEEDS_CSUM. Whether it was for the service and has been
+ * dealt with: then the caller must not send it on.
  */
-bool mmds_port_input(
-	struct mmds_port *p, const struct iovs *frame, size_t off, size_t len);
+bool mmds_port_input(struct mmds_port *p, const struct iovs *frame, size_t off,
+	size_t len, bool partial_csum);
 
 /* The next frame for the guest, complete with checksums: its length (at most
  * MMDS_FRAME_MAX), or 0. */
 #define MMDS_FRAME_MAX 1514
 size_t mmds_port_output(struct mmds_port *p, void *buf);
 /* When mmds_port_output() may have more although nothing came in (ns,
- * CLOCK_MONOTONIC): retransmissions. UINT64_MAX: never. */
+ * CLOCK_MONOTONIC): retransmissions. UINT64_MAX: never. Not worth a timer while
+ * the guest has no buffer for a frame. */
 uint64_t mmds_port_deadline(const struct mmds_port *p);

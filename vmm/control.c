@@ -48,6 +48,8 @@ static void close_start_fds(const struct msg_start *m, const int *fds)
 			close(fds[i]);
 	if (at.initrd >= 0)
 		close(fds[at.initrd]);
+	if (at.mmds >= 0)
+		close(fds[at.mmds]);
 }
 
 /*

@@ -42,7 +42,7 @@ void msg_start_fds(const struct msg_start *m, struct msg_start_fds *ret)
 {
 	unsigned n = MSG_START_FD_FIXED;
 
-	*ret = (struct msg_start_fds){.initrd = -1, .vsock = -1};
+	*ret = (struct msg_start_fds){.initrd = -1, .vsock = -1, .mmds = -1};
 	if (m->has_initrd)
 		ret->initrd = (int)n++;
 	ret->drives = n;
@@ -55,6 +55,8 @@ void msg_start_fds(const struct msg_start *m, struct msg_start_fds *ret)
 	n += m->n_pmem;
 	if (m->has_vsock)
 		ret->vsock = (int)n++;
+	if (m->has_mmds && m->mmds.data_len)
+		ret->mmds = (int)n++;
 	ret->n = n;
 }
 
@@ -79,7 +81,7 @@ static unsigned fd_count(const union msg *m)
 
 static bool start_bounded(const struct msg_start *m)
 {
-	if (m->has_initrd > 1 || m->has_vsock > 1 ||
+	if (m->has_initrd > 1 || m->has_vsock > 1 || m->has_mmds > 1 ||
 		m->n_drives > VM_MAX_DRIVES || m->n_nets > VM_MAX_NETS ||
 		m->n_pmem > VM_MAX_PMEM || m->n_cpuid > MSG_CPUID_MAX ||
 		m->n_cpuid_mods > VM_MAX_CPUID_MODS ||

@@ -96,6 +96,7 @@ struct msg_mmds_config {
 	uint8_t version; /* enum mmds_version */
 	uint8_t imds_compat;
 	uint8_t pad[2];
+	uint32_t data_len; /* of the metadata's image; 0: there is none yet */
 };
 
 /* (register & keep) | set, after all the VMM does itself but topology. */
@@ -111,7 +112,8 @@ struct msg_msr_mod {
 /*
  * Descriptors: kvm, shared memfd, seccomp image memfd, wake eventfd, kernel,
  * initrd if has_initrd, then one per drive, n_pairs per net, one per pmem, the
- * listening socket if has_vsock. msg_start_fds() tells where they are.
+ * listening socket if has_vsock, the metadata (as in MSG_MMDS) if has_mmds and
+ * mmds.data_len. msg_start_fds() tells where they are.
  */
 enum msg_start_fd {
 	MSG_START_FD_KVM,
@@ -219,7 +221,7 @@ struct msg_memory {
 	uint64_t requested_bytes;
 };
 
-/* Carries one descriptor: a sealed memfd with a struct mmds_image. */
+/* Carries one descriptor: a memfd with a struct mmds_image of len bytes. */
 struct msg_mmds {
 	struct msg_hdr hdr;
 	uint32_t len;
@@ -312,11 +314,11 @@ union msg {
 
 #define MSG_MAX_FDS                                                            \
 	(MSG_START_FD_FIXED + 1 + VM_MAX_DRIVES +                              \
-		VM_MAX_NETS * VM_MAX_QUEUE_PAIRS + VM_MAX_PMEM + 1)
+		VM_MAX_NETS * VM_MAX_QUEUE_PAIRS + VM_MAX_PMEM + 2)
 
 /* Where MSG_START's descriptors are; -1: there is none. */
 struct msg_start_fds {
-	int initrd, vsock;
+	int initrd, vsock, mmds;
 	unsigned drives;            /* the first of n_drives */
 	unsigned nets[VM_MAX_NETS]; /* the first of n_pairs */
 	unsigned pmem;

@@ -203,6 +203,29 @@ START_TEST(start_carries_initrd_and_drives)
 }
 END_TEST
 
+START_TEST(start_carries_the_metadata_last_and_if_there_is_some)
+{
+	struct msg_start_fds at;
+	union msg m;
+
+	make(&m, MSG_START);
+	m.start.has_vsock = 1;
+	m.start.has_mmds = 1;
+	msg_start_fds(&m.start, &at);
+	ck_assert_int_eq(at.mmds, -1);
+	ck_assert_uint_eq(at.n, MSG_START_FD_FIXED + 1);
+	m.start.mmds.data_len = 1;
+	msg_start_fds(&m.start, &at);
+	ck_assert_int_eq(at.vsock, MSG_START_FD_FIXED);
+	ck_assert_int_eq(at.mmds, MSG_START_FD_FIXED + 1);
+	ck_assert_uint_eq(at.n, MSG_START_FD_FIXED + 2);
+	m.start.has_mmds = 0;
+	msg_start_fds(&m.start, &at);
+	ck_assert_int_eq(at.mmds, -1);
+	ck_assert_uint_eq(at.n, MSG_START_FD_FIXED + 1);
+}
+END_TEST
+
 /* The daemon has no room for any, and must not need it. */
 START_TEST(a_descriptor_for_the_daemon_is_refused)
 {
@@ -225,6 +248,9 @@ START_TEST(start_with_counts_out_of_range_is_refused)
 	make(&m, MSG_START);
 	m.start.has_initrd = 2;
 	refused(MSG_VMM, &m, sizeof(m.start), MSG_START_FD_FIXED + 2);
+	make(&m, MSG_START);
+	m.start.has_mmds = 2;
+	refused(MSG_VMM, &m, sizeof(m.start), MSG_START_FD_FIXED);
 	make(&m, MSG_START);
 	m.start.n_drives = VM_MAX_DRIVES + 1;
 	refused(MSG_VMM, &m, sizeof(m.start),
@@ -382,6 +408,8 @@ int main(void)
 
 	tcase_add_checked_fixture(recv_tc, setup, teardown);
 	tcase_add_test(recv_tc, start_carries_initrd_and_drives);
+	tcase_add_test(
+		recv_tc, start_carries_the_metadata_last_and_if_there_is_some);
 	tcase_add_test(recv_tc, a_descriptor_for_the_daemon_is_refused);
 	tcase_add_test(recv_tc, start_with_counts_out_of_range_is_refused);
 	tcase_add_test(
