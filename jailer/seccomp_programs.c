@@ -105,6 +105,9 @@ static const struct rule worker[] = {
 		WITHOUT(3, ~(uint64_t)(IORING_ENTER_GETEVENTS |
 				       IORING_ENTER_EXT_ARG |
 				       IORING_ENTER_REGISTERED_RING))),
+	/* Another file in one of its ring's spare places. */
+	TWO(io_uring_register, IS32(1, IORING_REGISTER_FILES_UPDATE),
+		IS32(3, 1)),
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

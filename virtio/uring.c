@@ -8,7 +8,12 @@
 #define URING_FEATURES                                                         \
 	(IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS)
 
-int uring_create(struct io_uring *ret, unsigned entries, struct error *err)
+/* IORING_FEAT_RW_ATTR, newer than our headers: of 6.14, one after the version
+ * which gave each file a life of its own. */
+#define FEAT_6_14 (1u << 16)
+
+int uring_create(struct io_uring *ret, unsigned sq_entries, unsigned cq_entries,
+	struct error *err)
 {
 	/* Best first: completions run when we wait for them, by no interrupt
 	 * (6.1); or at least when we enter the kernel (5.19). */
@@ -25,8 +30,10 @@ int uring_create(struct io_uring *ret, unsigned entries, struct error *err)
 
 	do {
 		memset(&p, 0, sizeof(p));
-		p.flags = IORING_SETUP_R_DISABLED | modes[i++];
-		r = io_uring_queue_init_params(entries, ret, &p);
+		p.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
+			  modes[i++];
+		p.cq_entries = cq_entries;
+		r = io_uring_queue_init_params(sq_entries, ret, &p);
 	} while (r == -EINVAL && i < sizeof(modes) / sizeof(modes[0]));
 	if (r < 0)
 		return error_errno(err, -r, "io_uring_setup");
@@ -51,7 +58,11 @@ int uring_enable(struct io_uring *ring, const int *fds, unsigned n_fds)
 		{.opcode = IORING_RESTRICTION_SQE_OP,
 			.sqe_op = IORING_OP_FSYNC},
 		{.opcode = IORING_RESTRICTION_SQE_OP,
+			.sqe_op = IORING_OP_FALLOCATE},
+		{.opcode = IORING_RESTRICTION_SQE_OP,
 			.sqe_op = IORING_OP_ASYNC_CANCEL},
+		{.opcode = IORING_RESTRICTION_REGISTER_OP,
+			.register_op = IORING_REGISTER_FILES_UPDATE},
 		{.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED,
 			.sqe_flags = IOSQE_FIXED_FILE},
 	};
@@ -74,4 +85,19 @@ int uring_enable(struct io_uring *ring, const int *fds, unsigned n_fds)
 		return r;
 	return io_uring_register(
 		(unsigned)ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
+int uring_set_file(struct io_uring *ring, unsigned index, int fd)
+{
+	struct io_uring_files_update update = {
+		.offset = index, .fds = (uintptr_t)&fd};
+	int r = io_uring_register((unsigned)ring->ring_fd,
+		IORING_REGISTER_FILES_UPDATE, &update, 1);
+
+	return r < 0 ? r : 0;
+}
+
+bool uring_holds_files(const struct io_uring *ring)
+{
+	return !(ring->features & FEAT_6_14);
 }

@@ -39,19 +39,27 @@ static void calls_came(struct worker_op *op, int32_t res)
 
 static int prepare(struct worker *w)
 {
-	int r;
+	unsigned room = 2 * w->config.entries;
+	int n, r;
 
 	worker_current = w;
 	pthread_setname_np(pthread_self(), w->config.name);
-	r = uring_enable(&w->ring, w->files, w->n_files);
+	n = worker_files_complete(w);
+	if (n < 0)
+		return n;
+	/* What is in flight and the watches find room for their completions.
+	 * Polls have none set aside: when very many of them come true at once,
+	 * the kernel keeps the rest (IORING_FEAT_NODROP). */
+	r = uring_create(&w->ring, w->config.entries, room + w->n_watches,
+		&w->start_error);
 	if (r < 0)
 		return r;
-	/* So that completions find room; one always does. */
-	w->in_flight_max = 1;
-	if (w->ring.cq.ring_entries > w->n_watches)
-		w->in_flight_max = w->ring.cq.ring_entries - w->n_watches;
-	if (!w->config.thread_start)
-		return 0;
+	w->has_ring = true;
+	w->in_flight_max = w->ring.cq.ring_entries - w->n_watches;
+	w->renews = w->n_spare > 0 && uring_holds_files(&w->ring);
+	r = uring_enable(&w->ring, w->files, (unsigned)n);
+	if (r < 0 || !w->config.thread_start)
+		return r;
 	return w->config.thread_start(w->config.arg);
 }
 
@@ -101,12 +109,13 @@ int worker_create(struct worker **ret, const struct worker_config *config,
 	struct worker *w = calloc(1, sizeof(*w));
 	pthread_mutexattr_t recursive;
 	unsigned file = 0;
-	int r;
+	int r = 0;
 
 	if (!w)
 		return error_errno(err, ENOMEM, "I/O worker");
 	w->config = *config;
 	worker_loop_init(w);
+	worker_files_init(w);
 	pthread_mutexattr_init(&recursive);
 	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&w->direct_lock, &recursive);
@@ -115,34 +124,17 @@ int worker_create(struct worker **ret, const struct worker_config *config,
 	pthread_cond_init(&w->changed, NULL);
 	w->call_op.done = calls_came;
 	w->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = w->call_fd < 0 ? error_errno(err, errno, "I/O worker's eventfd")
-			   : uring_create(&w->ring, config->entries, err);
+	if (w->call_fd < 0)
+		r = -errno;
+	if (r == 0)
+		r = worker_add_file(w, w->call_fd, &file);
+	if (r == 0)
+		r = worker_watch(w, &w->call_op, file);
 	if (r < 0) {
 		worker_destroy(w);
-		return r;
+		return error_errno(err, -r, "I/O worker");
 	}
-	w->has_ring = true;
-	worker_add_file(w, w->call_fd, &file);
-	worker_watch(w, &w->call_op, file);
 	*ret = w;
-	return 0;
-}
-
-int worker_add_file(struct worker *w, int fd, unsigned *ret_index)
-{
-	if (w->n_files == WORKER_MAX_FILES)
-		return -ENOSPC;
-	w->files[w->n_files] = fd;
-	*ret_index = w->n_files++;
-	return 0;
-}
-
-int worker_watch(struct worker *w, struct worker_op *op, unsigned file)
-{
-	assert(file < w->n_files);
-	if (w->n_watches == WORKER_MAX_FILES)
-		return -ENOSPC;
-	w->watches[w->n_watches++] = (struct watch){.op = op, .file = file};
 	return 0;
 }
 
@@ -180,7 +172,11 @@ int worker_start(struct worker *w, struct error *err)
 		return 0;
 	pthread_join(w->thread, NULL);
 	w->has_thread = false;
-	return error_errno(err, -r, "starting the I/O worker");
+	if (w->start_error.code)
+		*err = w->start_error;
+	else
+		error_errno(err, -r, "starting the I/O worker");
+	return r;
 }
 
 /* Without a thread: what fn made ready is called here as well. */
@@ -246,6 +242,7 @@ void worker_destroy(struct worker *w)
 	if (w->has_ring)
 		io_uring_queue_exit(&w->ring);
 	close_fd(&w->call_fd);
+	worker_files_fini(w);
 	pthread_mutex_destroy(&w->direct_lock);
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->changed);

@@ -20,7 +20,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Registered before it starts; an eventfd of its own among them. */
+/* Registered before it starts, an eventfd of its own among them; spare ones
+ * come in addition. */
 #define WORKER_MAX_FILES 1024
 
 struct worker;
@@ -45,11 +46,12 @@ struct worker_op {
 	/* The worker's own; zero at first. */
 	enum worker_op_state state;
 	uint8_t opcode;
+	bool restart;         /* cancelled by us, not by its owner */
 	uint32_t file, n_iov; /* n_iov: or the mode or events asked for */
 	const struct iovec *iov;
 	uint64_t off_bytes, len_bytes, deadline_ns;
 	int32_t res;
-	struct worker_op *next;
+	struct worker_op *next, **at; /* at: what points to it, in flight */
 };
 
 /*
@@ -71,6 +73,9 @@ int worker_create(struct worker **ret, const struct worker_config *config,
 /* Before start: makes fd (borrowed until destroy) usable by its index. 0 or
  * -ENOSPC. */
 int worker_add_file(struct worker *w, int fd, unsigned *ret_index);
+
+/* Before start: so many more files for worker_install_file(). */
+void worker_reserve_files(struct worker *w, unsigned n);
 
 /* Before start: op->done(op, ...) on each signal of this eventfd. Coalesced
  * signals come as one call; the counter is never read. */
@@ -94,14 +99,21 @@ void worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file);
 /* mode: FALLOC_FL_*. Punching holes and zeroing, of files and block devices. */
 void worker_fallocate(struct worker *w, struct worker_op *op, unsigned file,
 	int mode, uint64_t off_bytes, uint64_t len_bytes);
-/* Once: res is what has come of events (POLL*). */
+/* Once: res is what has come of events (POLL*). Takes no room from others in
+ * the ring while it waits, as a read of a silent peer does: with many peers,
+ * poll first. */
 void worker_poll(
 	struct worker *w, struct worker_op *op, unsigned file, short events);
 
 /*
  * [W] While it runs: makes fd (borrowed until removed) usable by an index, one
- * of the spare ones. 0 or -ENOSPC, or what the kernel says. One system call; so
- * is removing, which comes after everything queued on the file is done.
+ * of the spare ones. 0 or -ENOSPC, -ECANCELED (it does not run), or what the
+ * kernel says. One system call; so is removing.
+ *
+ * Removed when nothing is queued on it any more: what the kernel has would end
+ * on this file, but what still waits for room in the ring on the index's next
+ * one. fd may be closed then; the kernel drops its own reference a little later
+ * (before 6.13 about a second): shutdown(2) ends a connection at once.
  */
 int worker_install_file(struct worker *w, int fd, unsigned *ret_index);
 void worker_remove_file(struct worker *w, unsigned index);

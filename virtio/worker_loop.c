@@ -70,16 +70,22 @@ static void enqueue(struct worker *w, struct worker_op *op)
 	list_add(&w->waiting, op);
 }
 
+static void request(
+	struct worker *w, struct worker_op *op, uint8_t opcode, unsigned file)
+{
+	assert(file < w->n_fixed + w->n_spare);
+	op->opcode = opcode;
+	op->file = file;
+	enqueue(w, op);
+}
+
 static void rw(struct worker *w, struct worker_op *op, uint8_t opcode,
 	unsigned file, const struct iovec *iov, unsigned n, uint64_t off_bytes)
 {
-	assert(file < w->n_files);
-	op->opcode = opcode;
-	op->file = file;
 	op->iov = iov;
 	op->n_iov = n;
 	op->off_bytes = off_bytes;
-	enqueue(w, op);
+	request(w, op, opcode, file);
 }
 
 void worker_readv(struct worker *w, struct worker_op *op, unsigned file,
@@ -96,7 +102,23 @@ void worker_writev(struct worker *w, struct worker_op *op, unsigned file,
 
 void worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file)
 {
-	rw(w, op, IORING_OP_FSYNC, file, NULL, 0, 0);
+	request(w, op, IORING_OP_FSYNC, file);
+}
+
+void worker_fallocate(struct worker *w, struct worker_op *op, unsigned file,
+	int mode, uint64_t off_bytes, uint64_t len_bytes)
+{
+	op->n_iov = (uint32_t)mode;
+	op->off_bytes = off_bytes;
+	op->len_bytes = len_bytes;
+	request(w, op, IORING_OP_FALLOCATE, file);
+}
+
+void worker_poll(
+	struct worker *w, struct worker_op *op, unsigned file, short events)
+{
+	op->n_iov = (uint16_t)events;
+	request(w, op, IORING_OP_POLL_ADD, file);
 }
 
 void worker_timer(struct worker *w, struct worker_op *op, uint64_t deadline_ns)
@@ -133,7 +155,7 @@ static void cancel_timer(struct worker *w, struct worker_op *op)
 	make_ready(w, op, -ECANCELED);
 }
 
-static void cancel_submitted(struct worker *w, struct worker_op *op)
+static void cancel_submitted(struct worker *w, uint64_t user_data)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
@@ -144,7 +166,7 @@ static void cancel_submitted(struct worker *w, struct worker_op *op)
 	/* The kernel takes no more now: it completes uncancelled. */
 	if (!sqe)
 		return;
-	io_uring_prep_cancel64(sqe, (uintptr_t)op | TAG_OP, 0);
+	io_uring_prep_cancel64(sqe, user_data, 0);
 	/* Required of every request here. Before 5.19 the kernel takes no
 	 * cancel with it: then what is in flight completes. */
 	sqe->flags |= IOSQE_FIXED_FILE;
@@ -161,7 +183,8 @@ void worker_cancel(struct worker *w, struct worker_op *op)
 		make_ready(w, op, -ECANCELED);
 		break;
 	case WORKER_OP_SUBMITTED:
-		cancel_submitted(w, op);
+		op->restart = false;
+		cancel_submitted(w, (uintptr_t)op | TAG_OP);
 		break;
 	case WORKER_OP_TIMER:
 		cancel_timer(w, op);
@@ -190,29 +213,87 @@ static void arm_watches(struct worker *w)
 	}
 }
 
-static void submit_op(struct io_uring_sqe *sqe, struct worker_op *op)
+static void prepare(struct io_uring_sqe *sqe, const struct worker_op *op)
 {
-	io_uring_prep_rw(op->opcode, sqe, (int)op->file, op->iov, op->n_iov,
-		op->off_bytes);
-	if (op->opcode == IORING_OP_FSYNC)
-		sqe->fsync_flags = IORING_FSYNC_DATASYNC;
+	int file = (int)op->file;
+
+	switch (op->opcode) {
+	case IORING_OP_FSYNC:
+		io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
+		break;
+	case IORING_OP_FALLOCATE:
+		/* The length is where others have an address. */
+		io_uring_prep_rw(IORING_OP_FALLOCATE, sqe, file,
+			(const void *)(uintptr_t)op->len_bytes, op->n_iov,
+			op->off_bytes);
+		break;
+	case IORING_OP_POLL_ADD:
+		io_uring_prep_poll_add(sqe, file, op->n_iov);
+		break;
+	default: /* READV, WRITEV */
+		io_uring_prep_rw(op->opcode, sqe, file, op->iov, op->n_iov,
+			op->off_bytes);
+		break;
+	}
+}
+
+static bool may_wait_long(const struct worker_op *op)
+{
+	return op->opcode == IORING_OP_READV ||
+	       op->opcode == IORING_OP_WRITEV ||
+	       op->opcode == IORING_OP_POLL_ADD;
+}
+
+static void submit_op(
+	struct worker *w, struct io_uring_sqe *sqe, struct worker_op *op)
+{
+	prepare(sqe, op);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data64(sqe, (uintptr_t)op | TAG_OP);
 	op->state = WORKER_OP_SUBMITTED;
+	op->restart = false;
+	op->at = NULL;
+	w->in_flight++;
+	if (op->opcode == IORING_OP_POLL_ADD)
+		w->n_polls++;
+	if (!w->renews || !may_wait_long(op))
+		return;
+	op->at = &w->submitted;
+	op->next = w->submitted;
+	if (op->next)
+		op->next->at = &op->next;
+	w->submitted = op;
+}
+
+static void forget_op(struct worker *w, struct worker_op *op)
+{
+	w->in_flight--;
+	if (op->opcode == IORING_OP_POLL_ADD)
+		w->n_polls--;
+	if (!op->at)
+		return;
+	*op->at = op->next;
+	if (op->next)
+		op->next->at = op->at;
 }
 
 /* Moves what waits into the ring, as far as it and its completions have room
  * there. Returns whether some still waits only for the next submission. */
 static bool fill(struct worker *w)
 {
-	arm_watches(w);
-	while (w->waiting.first && w->in_flight < w->in_flight_max) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+	struct worker_op *op;
 
+	arm_watches(w);
+	while ((op = w->waiting.first)) {
+		struct io_uring_sqe *sqe;
+
+		if (op->opcode != IORING_OP_POLL_ADD &&
+			w->in_flight - w->n_polls >= w->in_flight_max)
+			return false;
+		sqe = io_uring_get_sqe(&w->ring);
 		if (!sqe)
 			return true;
-		submit_op(sqe, list_take(&w->waiting));
-		w->in_flight++;
+		submit_op(w, sqe, list_take(&w->waiting));
 	}
 	return false;
 }
@@ -249,18 +330,26 @@ static void submit_and_wait(struct worker *w)
 		r == -EBUSY || r == -ENOMEM);
 }
 
+static void complete_op(struct worker *w, struct worker_op *op, int32_t res)
+{
+	forget_op(w, op);
+	if (op->restart && (res == -ECANCELED || res == -EINTR)) {
+		op->state = WORKER_OP_WAITING;
+		list_add(&w->waiting, op);
+		return;
+	}
+	op->state = WORKER_OP_IDLE;
+	op->done(op, res);
+}
+
 static void complete(struct worker *w, const struct io_uring_cqe *cqe)
 {
 	uint64_t data = cqe->user_data;
-	struct worker_op *op;
 	struct watch *watch;
 
 	switch (data & TAG_MASK) {
 	case TAG_OP:
-		op = (struct worker_op *)(uintptr_t)data;
-		w->in_flight--;
-		op->state = WORKER_OP_IDLE;
-		op->done(op, cqe->res);
+		complete_op(w, (struct worker_op *)(uintptr_t)data, cqe->res);
 		break;
 	case TAG_WATCH:
 		watch = &w->watches[data >> 2];
@@ -346,4 +435,16 @@ void worker_loop_cancel_waiting(struct worker *w)
 {
 	while (w->waiting.first)
 		make_ready(w, list_take(&w->waiting), -ECANCELED);
+}
+
+/* A watch that is armed again looks at its eventfd first: no signal is lost. */
+void worker_loop_renew(struct worker *w)
+{
+	for (unsigned i = 0; i < w->n_watches; i++)
+		if (w->watches[i].armed)
+			cancel_submitted(w, (uint64_t)i << 2 | TAG_WATCH);
+	for (struct worker_op *op = w->submitted; op; op = op->next) {
+		op->restart = true;
+		cancel_submitted(w, (uintptr_t)op | TAG_OP);
+	}
 }

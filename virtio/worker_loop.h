@@ -2,7 +2,8 @@
 
 /*
  * Inside the I/O worker: worker.c is its life (thread, calls, start and stop),
- * worker_loop.c one turn of its loop (queue, submit, reap, timers).
+ * worker_files.c its table of files, worker_loop.c one turn of its loop (queue,
+ * submit, reap, timers).
  */
 
 #include "virtio/uring.h"
@@ -36,9 +37,10 @@ struct worker {
 	int call_fd;
 	struct worker_op call_op;
 
-	int files[WORKER_MAX_FILES];
-	unsigned n_files;
-	struct watch watches[WORKER_MAX_FILES];
+	/* The table; from n_fixed on the spare ones, -1: free. */
+	int *files;
+	unsigned n_fixed, n_spare, spare_hint;
+	struct watch *watches;
 	unsigned n_watches;
 
 	/* The loop's own. */
@@ -46,7 +48,13 @@ struct worker {
 	struct op_list ready;     /* to be called with op->res */
 	struct worker_op *timers; /* by deadline */
 	unsigned in_flight, in_flight_max;
+	unsigned n_polls; /* of those in flight: they are not limited */
 	bool stopping;
+
+	/* Only where the kernel needs it; see worker_files.c. */
+	bool renews;
+	struct worker_op *submitted; /* all that can be restarted */
+	struct worker_op renewal;
 	uint64_t submits; /* atomic: read by others */
 
 	/* Lock order: direct_lock, lock. */
@@ -55,6 +63,7 @@ struct worker {
 	pthread_cond_t changed;
 	enum worker_state state;
 	int start_result; /* 1: not known yet */
+	struct error start_error;
 	struct call *calls;
 	pthread_t thread;
 	bool has_thread;
@@ -75,3 +84,12 @@ void worker_loop_run_ready(struct worker *w);
 /* Makes what is not in the kernel's hands ready, cancelled. */
 void worker_loop_cancel_timers(struct worker *w);
 void worker_loop_cancel_waiting(struct worker *w);
+
+/* Restarts all that may wait for long. */
+void worker_loop_renew(struct worker *w);
+
+void worker_files_init(struct worker *w);
+/* On its thread, before it runs: the table to be registered, with room for the
+ * spare ones: its length, or -ENOMEM. */
+int worker_files_complete(struct worker *w);
+void worker_files_fini(struct worker *w);

@@ -5,8 +5,8 @@
 
 #define WORKER_ENTRIES 128
 
-/* Of the network's worker: a file for each connection of vsock. */
-#define SPARE_FILES (VSOCK_MAX_CONNECTIONS + 1)
+/* A file for each connection of vsock. */
+#define SPARE_VSOCK (VSOCK_MAX_CONNECTIONS + 1)
 
 /* For the file a drive is changed to, while both are in use. */
 #define SPARE_DRIVES (2 * VM_MAX_DRIVES)
@@ -100,7 +100,7 @@ int vm_worker(struct vm *vm, enum vm_worker which, struct worker **ret,
 {
 	static const struct worker_config kinds[VM_WORKERS] = {
 		[VM_WORKER_IO] = {.name = "io", .n_spare_files = SPARE_DRIVES},
-		[VM_WORKER_NET] = {.name = "net", .n_spare_files = SPARE_FILES},
+		[VM_WORKER_NET] = {.name = "net"},
 	};
 	struct worker_config config = kinds[which];
 	int r = 0;
@@ -118,6 +118,8 @@ int vm_workers_begin(struct vm *vm, struct error *err)
 {
 	int r = 0;
 
+	if (vm->vsock)
+		worker_reserve_files(vm->workers[VM_WORKER_NET], SPARE_VSOCK);
 	for (unsigned i = 0; r == 0 && i < VM_WORKERS; i++)
 		if (vm->workers[i])
 			r = worker_begin(vm->workers[i], err);

@@ -96,7 +96,7 @@ static int make_ring(void)
 {
 	int file = memfd_create("disk", MFD_CLOEXEC);
 	struct error err;
-	int r = uring_create(&ring, 4, &err);
+	int r = uring_create(&ring, 4, 8, &err);
 
 	return r < 0 ? r : uring_enable(&ring, &file, 1);
 }

@@ -180,7 +180,7 @@ static const struct {
 	const char *what, *value;
 } limits[] = {
 	{"Max core file size ", "0"},
-	{"Max open files ", "512"},
+	{"Max open files ", "8192"},
 	{"Max processes ", "68"},
 	{"Max locked memory ", "8388608"},
 	{"Max stack size ", "8388608"},

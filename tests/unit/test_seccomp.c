@@ -176,6 +176,13 @@ static const struct {
 	{SYS_io_uring_enter, {-1ul, 1, 1, IORING_ENTER_REGISTERED_RING}, W},
 	{SYS_io_uring_enter, {-1ul, 1, 1, IORING_ENTER_SQ_WAKEUP}, 0},
 	{SYS_io_uring_enter, {-1ul, 1, 1, 1u << 31}, 0},
+	/* One file of the ring's at a time. */
+	{SYS_io_uring_register, {-1ul, IORING_REGISTER_FILES_UPDATE, 0, 1}, W},
+	{SYS_io_uring_register, {-1ul, IORING_REGISTER_FILES_UPDATE, 0, 2}, 0},
+	{SYS_io_uring_register, {-1ul, IORING_REGISTER_FILES_UPDATE2, 0, 1}, 0},
+	{SYS_io_uring_register, {-1ul, IORING_REGISTER_RESTRICTIONS, 0, 1}, 0},
+	{SYS_io_uring_register, {-1ul, IORING_REGISTER_BUFFERS, 0, 1}, 0},
+	{SYS_io_uring_register, {-1ul, IORING_REGISTER_PERSONALITY, 0, 0}, 0},
 	/* x32's entry to an allowed call. */
 	{0x40000000 | SYS_write, {0}, 0},
 	{0x40000000 | SYS_close, {0}, 0},

@@ -9,6 +9,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -167,6 +169,18 @@ static void submit_sync(void *arg)
 	worker_fdatasync(w, arg, file);
 }
 
+static void submit_punch(void *arg)
+{
+	worker_fallocate(w, arg, file,
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192);
+}
+
+static void submit_punch_nothing(void *arg)
+{
+	worker_fallocate(w, arg, file,
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 0);
+}
+
 static void submit_beyond(void *arg)
 {
 	worker_readv(w, arg, file, iov, 1, 1 << 20);
@@ -192,6 +206,30 @@ START_TEST(results_are_those_of_the_system_call)
 	worker_call(w, submit_bad, &ops[0].op);
 	probe_wait(&ops[0]);
 	ck_assert_int_eq(ops[0].res, -EFAULT);
+}
+END_TEST
+
+/* Exactly what was asked for, and no more. */
+START_TEST(a_hole_is_punched)
+{
+	static uint8_t all[1 << 16];
+	struct stat st;
+
+	memset(all, 7, sizeof(all));
+	ck_assert_int_eq(pwrite(file_fd, all, sizeof(all), 0), sizeof(all));
+	probe_init(&ops[0]);
+	worker_call(w, submit_punch, &ops[0].op);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, 0);
+	ck_assert_int_eq(fstat(file_fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 1 << 20);
+	ck_assert_int_eq(st.st_blocks, (sizeof(all) - 8192) / 512);
+	ck_assert_int_eq(pread(file_fd, all, sizeof(all), 0), sizeof(all));
+	for (unsigned i = 0; i < sizeof(all); i++)
+		ck_assert_uint_eq(all[i], i >= 4096 && i < 12288 ? 0 : 7);
+	worker_call(w, submit_punch_nothing, &ops[0].op);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, -EINVAL);
 }
 END_TEST
 
@@ -256,6 +294,226 @@ START_TEST(a_signal_from_before_the_start_counts)
 	ck_assert_int_eq(worker_start(w, &err), 0);
 	probe_wait(&kick);
 	end();
+}
+END_TEST
+
+/* Files that come and go */
+
+struct install {
+	int fd, result;
+	unsigned index;
+};
+
+static void install(void *arg)
+{
+	struct install *i = arg;
+
+	i->result = worker_install_file(w, i->fd, &i->index);
+}
+
+static int install_fd(int fd, unsigned *ret_index)
+{
+	struct install i = {.fd = fd};
+
+	worker_call(w, install, &i);
+	*ret_index = i.index;
+	return i.result;
+}
+
+static void remove_file(void *arg)
+{
+	worker_remove_file(w, *(unsigned *)arg);
+}
+
+static struct {
+	struct probe *p;
+	unsigned file;
+	short events;
+} wait_args;
+
+static void submit_poll(void *arg)
+{
+	(void)arg;
+	worker_poll(w, &wait_args.p->op, wait_args.file, wait_args.events);
+}
+
+static void start_with_spares(unsigned n)
+{
+	make_worker();
+	worker_reserve_files(w, n);
+	probe_init(&kick);
+	ck_assert_int_eq(worker_watch(w, &kick.op, kick_file), 0);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+}
+
+START_TEST(a_poll_tells_once_what_has_come)
+{
+	int fds[2];
+
+	start_with_spares(1);
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	probe_init(&ops[0]);
+	wait_args.p = &ops[0];
+	wait_args.events = POLLIN;
+	ck_assert_int_eq(install_fd(fds[0], &wait_args.file), 0);
+	worker_call(w, submit_poll, NULL);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, POLLIN);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	fd_notify(kick_fd);
+	probe_wait(&kick);
+	ck_assert_uint_eq(ops[0].done, 1);
+	close(fds[1]);
+	worker_call(w, submit_poll, NULL);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, POLLIN | POLLHUP);
+	end();
+	close(fds[0]);
+}
+END_TEST
+
+/* Idle connections by the hundred leave the ring to the others. */
+START_TEST(polls_leave_room_for_the_rest)
+{
+	static struct probe polls[1000];
+	int fds[2];
+
+	start_with_spares(1);
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	ck_assert_int_eq(install_fd(fds[0], &wait_args.file), 0);
+	wait_args.events = POLLIN;
+	for (unsigned i = 0; i < 1000; i++) {
+		probe_init(&polls[i]);
+		wait_args.p = &polls[i];
+		worker_call(w, submit_poll, NULL);
+	}
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	worker_call(w, submit_writes, NULL);
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_wait(&ops[i]);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	for (unsigned i = 0; i < 1000; i++) {
+		probe_wait(&polls[i]);
+		ck_assert_int_eq(polls[i].res, POLLIN);
+		ck_assert_uint_eq(polls[i].done, 1);
+	}
+	end();
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+START_TEST(spare_places_are_used_again_and_have_an_end)
+{
+	unsigned a, b, c;
+
+	start_with_spares(2);
+	ck_assert_int_eq(install_fd(file_fd, &a), 0);
+	ck_assert_int_eq(install_fd(kick_fd, &b), 0);
+	ck_assert_uint_ne(a, b);
+	ck_assert_int_eq(install_fd(kick_fd, &c), -ENOSPC);
+	worker_call(w, remove_file, &a);
+	ck_assert_int_eq(install_fd(1 << 20, &c), -EBADF);
+	ck_assert_int_eq(install_fd(file_fd, &c), 0);
+	ck_assert_uint_eq(c, a);
+	ck_assert_int_eq(install_fd(kick_fd, &c), -ENOSPC);
+	worker_call(w, remove_file, &b);
+	worker_call(w, remove_file, &a);
+	ck_assert_int_eq(install_fd(file_fd, &c), 0);
+	ck_assert_int_eq(install_fd(file_fd, &c), 0);
+	ck_assert_int_eq(install_fd(file_fd, &c), -ENOSPC);
+	worker_stop(w);
+	ck_assert_int_eq(install_fd(file_fd, &c), -ECANCELED);
+	worker_call(w, remove_file, &a);
+	end();
+}
+END_TEST
+
+static void read_spare(void *arg)
+{
+	static struct iovec v = {blocks, 1};
+
+	worker_readv(w, arg, wait_args.file, &v, 1, (uint64_t)-1);
+}
+
+/* Requests and watches older than a removal, which wait all the time, keep
+ * nothing open, and notice nothing (but a kick more). */
+START_TEST(a_removed_file_is_let_go_of)
+{
+	int gone[2], quiet[2], reader[2];
+	unsigned index, reader_file;
+	struct pollfd hup;
+
+	start_with_spares(3);
+	ck_assert_int_eq(pipe2(gone, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(quiet, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(reader, O_CLOEXEC), 0);
+	probe_init(&ops[0]);
+	probe_init(&ops[1]);
+	ck_assert_int_eq(install_fd(reader[0], &reader_file), 0);
+	wait_args.file = reader_file;
+	worker_call(w, read_spare, &ops[1].op);
+	ck_assert_int_eq(install_fd(quiet[0], &wait_args.file), 0);
+	wait_args.p = &ops[0];
+	wait_args.events = POLLIN;
+	worker_call(w, submit_poll, NULL);
+	ck_assert_int_eq(install_fd(gone[1], &index), 0);
+	worker_call(w, remove_file, &index);
+	close(gone[1]);
+	hup = (struct pollfd){.fd = gone[0]};
+	ck_assert_int_eq(poll(&hup, 1, 10000), 1);
+	ck_assert_int_eq(hup.revents, POLLHUP);
+	ck_assert_uint_eq(ops[0].done, 0);
+	ck_assert_uint_eq(ops[1].done, 0);
+	ck_assert_int_eq(write(quiet[1], "x", 1), 1);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, POLLIN);
+	ck_assert_int_eq(write(reader[1], "y", 1), 1);
+	probe_wait(&ops[1]);
+	ck_assert_int_eq(ops[1].res, 1);
+	ck_assert_int_eq(blocks[0][0], 'y');
+	while (sem_trywait(&kick.sem) == 0)
+		;
+	fd_notify(kick_fd);
+	probe_wait(&kick);
+	end();
+	close(gone[0]);
+	close(quiet[0]);
+	close(quiet[1]);
+	close(reader[0]);
+	close(reader[1]);
+}
+END_TEST
+
+/* What the kernel has in its hands ends where it began. */
+START_TEST(a_read_in_flight_keeps_its_file)
+{
+	int old[2], new[2];
+	unsigned again;
+
+	start_with_spares(1);
+	ck_assert_int_eq(pipe2(old, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(new, O_CLOEXEC), 0);
+	probe_init(&ops[0]);
+	ck_assert_int_eq(install_fd(old[0], &wait_args.file), 0);
+	worker_call(w, read_spare, &ops[0].op);
+	fd_notify(kick_fd);
+	probe_wait(&kick); /* it is submitted by now */
+	worker_call(w, remove_file, &wait_args.file);
+	ck_assert_int_eq(install_fd(new[0], &again), 0);
+	ck_assert_uint_eq(again, wait_args.file);
+	ck_assert_int_eq(write(new[1], "n", 1), 1);
+	ck_assert_int_eq(write(old[1], "o", 1), 1);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, 1);
+	ck_assert_int_eq(blocks[0][0], 'o');
+	end();
+	for (unsigned i = 0; i < 2; i++) {
+		close(old[i]);
+		close(new[i]);
+	}
 }
 END_TEST
 
@@ -613,6 +871,7 @@ static int install_filter(void *arg)
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 			offsetof(struct seccomp_data, nr)),
 		ALLOW(io_uring_enter),
+		ALLOW(io_uring_register),
 		ALLOW(futex),
 		ALLOW(write),
 		ALLOW(clock_gettime),
@@ -646,6 +905,7 @@ static void jailed(bool break_out)
 	struct worker_config config = {.name = "io",
 		.entries = ENTRIES,
 		.thread_start = install_filter};
+	unsigned spare;
 	long got;
 
 	file_fd = memfd_create("disk", MFD_CLOEXEC);
@@ -655,8 +915,12 @@ static void jailed(bool break_out)
 	worker_add_file(w, kick_fd, &kick_file);
 	probe_init(&kick);
 	worker_watch(w, &kick.op, kick_file);
+	worker_reserve_files(w, 1);
 	if (worker_start(w, &err) < 0)
 		_exit(2);
+	if (install_fd(file_fd, &spare) < 0)
+		_exit(3);
+	worker_call(w, remove_file, &spare);
 	for (unsigned i = 0; i < N_OPS; i++)
 		probe_init(&ops[i]);
 	timer_args[0].p = &ops[0];
@@ -694,6 +958,19 @@ START_TEST(it_lives_in_its_seccomp_filter)
 	}
 }
 END_TEST
+
+static TCase *files_case(void)
+{
+	TCase *t = tcase_create("files");
+
+	tcase_set_timeout(t, 30);
+	tcase_add_test(t, a_poll_tells_once_what_has_come);
+	tcase_add_test(t, polls_leave_room_for_the_rest);
+	tcase_add_test(t, spare_places_are_used_again_and_have_an_end);
+	tcase_add_test(t, a_removed_file_is_let_go_of);
+	tcase_add_test(t, a_read_in_flight_keeps_its_file);
+	return t;
+}
 
 static TCase *life_case(void)
 {
@@ -734,6 +1011,7 @@ int main(void)
 	tcase_add_test(io, all_of_a_flood_is_carried_out);
 	tcase_add_test(io, a_batch_is_one_io_uring_enter);
 	tcase_add_test(io, results_are_those_of_the_system_call);
+	tcase_add_test(io, a_hole_is_punched);
 	tcase_add_test(io, timers_come_in_their_order_and_not_before);
 	tcase_add_test(io, a_cancelled_timer_comes_at_once);
 	tcase_add_test(io, what_is_deferred_again_waits_for_the_others);
@@ -744,6 +1022,7 @@ int main(void)
 		jail, it_lives_in_its_seccomp_filter, 0, SANITIZED ? 0 : 2);
 	suite_add_tcase(s, io);
 	suite_add_tcase(s, kicks);
+	suite_add_tcase(s, files_case());
 	suite_add_tcase(s, life_case());
 	suite_add_tcase(s, jail);
 	srunner_run_all(r, CK_ENV);
