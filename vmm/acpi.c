@@ -1,3 +1,4 @@
+#include "vmm/acpi_clocks.h"
 #include "vmm/acpi_sleep.h"
 #include "vmm/aml.h"
 #include "vmm/i8042.h"
@@ -236,7 +237,7 @@ static void add_virtio(struct aml *a, const struct platform *p)
 /* The last table, since its length shows only when it is written. */
 static uint64_t write_dsdt(struct writer *w, const struct platform *p)
 {
-	static const uint8_t s5[] = {ACPI_SLEEP_TYPE_S5, 0, 0, 0};
+	static const uint32_t s5[] = {ACPI_SLEEP_TYPE_S5, 0, 0, 0};
 	struct acpi_header *h = reserve(w, sizeof(*h));
 	struct aml a = {0};
 	size_t scope;
@@ -245,10 +246,11 @@ static uint64_t write_dsdt(struct writer *w, const struct platform *p)
 		return 0;
 	a.buf = w->base + w->len;
 	a.cap = w->cap - w->len;
-	aml_name_package(&a, "_S5_", s5, sizeof(s5));
+	aml_name_package(&a, "_S5_", s5, 4);
 	scope = aml_scope(&a, "_SB_");
 	add_legacy_devices(&a);
 	add_pvpanic(&a);
+	acpi_add_clocks(&a);
 	add_virtio(&a, p);
 	aml_close(&a, scope);
 	if (a.overflow)

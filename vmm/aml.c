@@ -24,6 +24,9 @@ enum {
 	OP_ROOT_CHAR = 0x5c,
 	OP_ARG0 = 0x68,
 	OP_STORE = 0x70,
+	OP_NOTIFY = 0x86,
+	OP_EQUAL = 0x93,
+	OP_IF = 0xa0,
 	OP_RETURN = 0xa4,
 };
 
@@ -191,7 +194,7 @@ void aml_name_eisaid(struct aml *a, const char *name, const char *id)
 }
 
 void aml_name_package(
-	struct aml *a, const char *name, const uint8_t *values, unsigned n)
+	struct aml *a, const char *name, const uint32_t *values, unsigned n)
 {
 	size_t mark;
 
@@ -304,4 +307,23 @@ void aml_store_arg0(struct aml *a, const char *name)
 	op(a, OP_STORE);
 	op(a, OP_ARG0);
 	name_seg(a, name);
+}
+
+size_t aml_if_arg0_is(struct aml *a, uint64_t value)
+{
+	size_t mark;
+
+	op(a, OP_IF);
+	mark = open_pkg(a);
+	op(a, OP_EQUAL);
+	op(a, OP_ARG0);
+	integer(a, value);
+	return mark;
+}
+
+void aml_notify(struct aml *a, const char *device, uint64_t value)
+{
+	op(a, OP_NOTIFY);
+	name_seg(a, device);
+	integer(a, value);
 }

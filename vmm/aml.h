@@ -35,7 +35,7 @@ void aml_name_string(struct aml *a, const char *name, const char *value);
 void aml_name_eisaid(struct aml *a, const char *name, const char *id);
 /* A package of n integers. */
 void aml_name_package(
-	struct aml *a, const char *name, const uint8_t *values, unsigned n);
+	struct aml *a, const char *name, const uint32_t *values, unsigned n);
 
 /* Name (_CRS, ResourceTemplate () { ... }): open, resources, close. */
 size_t aml_crs(struct aml *a);
@@ -54,3 +54,7 @@ void aml_byte_field(struct aml *a, const char *region, const char *field);
 /* Bodies of methods: Return (field), and field = Arg0. */
 void aml_return_name(struct aml *a, const char *name);
 void aml_store_arg0(struct aml *a, const char *name);
+
+/* If (Arg0 == value) { ... }: open, statements, aml_close(). */
+size_t aml_if_arg0_is(struct aml *a, uint64_t value);
+void aml_notify(struct aml *a, const char *device, uint64_t value);

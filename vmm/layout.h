@@ -15,8 +15,10 @@
 #define LAYOUT_EBDA 0x9fc00ull /* MP table; low RAM ends here */
 #define LAYOUT_EBDA_END 0xa0000ull
 #define LAYOUT_ACPI 0xe0000ull /* RSDP first, then the tables */
-#define LAYOUT_ACPI_END 0xff000ull
-#define LAYOUT_ROM 0xff000ull /* 1 page, all the firmware there is: */
+#define LAYOUT_ACPI_END 0xfd000ull
+#define LAYOUT_VMGENID 0xfd000ull /* 1 page: the VM's generation */
+#define LAYOUT_VMCLOCK 0xfe000ull /* 1 page: its virtual clock */
+#define LAYOUT_ROM 0xff000ull     /* 1 page, all the firmware there is: */
 #define LAYOUT_RESET_VECTOR 0xffff0ull
 #define LAYOUT_HIGH_RAM 0x100000ull /* kernels go here */
 
@@ -32,6 +34,7 @@
 
 /* Interrupts: pins of the one IOAPIC. */
 #define LAYOUT_IRQ_KEYBOARD 1u
+#define LAYOUT_IRQ_GENERATION 3u
 #define LAYOUT_IRQ_SERIAL 4u
 #define LAYOUT_IRQ_VIRTIO 5u /* and up */
 #define LAYOUT_IRQ_END 24u

@@ -21,8 +21,8 @@ unsigned memory_map(const struct gmem *mem, struct memory_map_entry *ret)
 			LAYOUT_ACPI - LAYOUT_EBDA, MEMORY_RESERVED};
 		ret[n++] = (struct memory_map_entry){LAYOUT_ACPI,
 			LAYOUT_ACPI_END - LAYOUT_ACPI, MEMORY_ACPI};
-		ret[n++] = (struct memory_map_entry){LAYOUT_ROM,
-			LAYOUT_HIGH_RAM - LAYOUT_ROM, MEMORY_RESERVED};
+		ret[n++] = (struct memory_map_entry){LAYOUT_ACPI_END,
+			LAYOUT_HIGH_RAM - LAYOUT_ACPI_END, MEMORY_RESERVED};
 	}
 	if (low_end > LAYOUT_HIGH_RAM)
 		ret[n++] = (struct memory_map_entry){

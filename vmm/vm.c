@@ -10,19 +10,21 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #define MEM_FIELD "machine-config.mem_size_mib"
 #define VCPU_FIELD "machine-config.vcpu_count"
 
 /*
- * The jail leaves descriptors 0, 1 and 2 closed, so these three take their
+ * The jail leaves descriptors 0, 1 and 2 closed, so the first three take their
  * places: whatever would ever print to them, an assertion of the libc's say,
  * only makes the control thread look around or the guest see an interrupt.
  */
 int vm_init(struct vm *vm, uint64_t ready_ns)
 {
-	int *fds[] = {&vm->event_fd, &vm->serial_irq_fd, &vm->keyboard_irq_fd};
+	int *fds[] = {&vm->event_fd, &vm->serial_irq_fd, &vm->keyboard_irq_fd,
+		&vm->generation_irq_fd};
 
 	vm->ready_ns = ready_ns;
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
@@ -120,6 +122,16 @@ static int check_start(const struct msg_start *start, struct error *err)
 	return 0;
 }
 
+/* Before this thread's filter, which has no getrandom. */
+static int choose_guid(struct vm *vm, struct error *err)
+{
+	ssize_t n = getrandom(vm->first_guid, sizeof(vm->first_guid), 0);
+
+	return n == (ssize_t)sizeof(vm->first_guid)
+		       ? 0
+		       : error_errno(err, EIO, "getrandom");
+}
+
 /* Threads begin as soon as they can, and get ready while KVM makes the VM. */
 int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 	struct error *err)
@@ -129,6 +141,8 @@ int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 	r = check_start(start, err);
 	if (r == 0)
 		r = map_shared(vm, start, fds, err);
+	if (r == 0)
+		r = choose_guid(vm, err);
 	if (r == 0)
 		r = begin_vcpus(vm, start->vcpu_count, err);
 	if (r == 0)
@@ -141,6 +155,16 @@ int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 	if (r == 0)
 		r = vm_workers_start(vm, err);
 	return r < 0 ? r : vcpus_ready(&vm->vcpus, err);
+}
+
+static int write_generation(struct vm *vm, struct error *err)
+{
+	int r = generation_init(&vm->generation, &vm->mem,
+		vm->generation_irq_fd, vm->first_guid);
+
+	return r < 0 ? error_field(err, -r, MEM_FIELD,
+			       "there is no memory for the VM's generation")
+		     : 0;
 }
 
 int vm_load(struct vm *vm, const struct msg_start *start, const int *fds,
@@ -175,6 +199,8 @@ int vm_load(struct vm *vm, const struct msg_start *start, const int *fds,
 		r = mptable_write(&vm->mem, &platform, err);
 	if (r == 0)
 		r = reset_vector_write(&vm->mem, err);
+	if (r == 0)
+		r = write_generation(vm, err);
 	if (r == 0)
 		r = boot_load(&vm->mem, &images, &entry, err);
 	if (r < 0)

@@ -28,6 +28,7 @@
 #include "vmm/acpi_sleep.h"
 #include "vmm/bus.h"
 #include "vmm/console.h"
+#include "vmm/generation.h"
 #include "vmm/i8042.h"
 #include "vmm/layout.h"
 #include "vmm/msg.h"
@@ -57,7 +58,7 @@ enum vm_worker { VM_WORKER_IO, VM_WORKER_NET, VM_WORKERS };
 struct vm {
 	uint64_t ready_ns; /* when main() began */
 	int event_fd;      /* the control thread's: look at events */
-	int serial_irq_fd, keyboard_irq_fd;
+	int serial_irq_fd, keyboard_irq_fd, generation_irq_fd;
 	int vm_fd;
 
 	struct vm_shared *shared;
@@ -71,6 +72,8 @@ struct vm {
 	struct acpi_sleep sleep;
 	struct pvpanic pvpanic;
 	struct ready_port ready_port;
+	struct generation generation;
+	uint8_t first_guid[GENERATION_GUID_BYTES];
 
 	struct worker *workers[VM_WORKERS]; /* NULL: no device needs it */
 	struct vm_slot slots[VM_MAX_VIRTIO];

@@ -73,6 +73,9 @@ static int bind_devices(struct vm *vm, struct error *err)
 	r = bind_irq(vm, vm->serial_irq_fd, LAYOUT_IRQ_SERIAL, err);
 	if (r == 0)
 		r = bind_irq(vm, vm->keyboard_irq_fd, LAYOUT_IRQ_KEYBOARD, err);
+	if (r == 0)
+		r = bind_irq(
+			vm, vm->generation_irq_fd, LAYOUT_IRQ_GENERATION, err);
 	for (unsigned i = 0; r == 0 && i < vm->n_slots; i++)
 		r = bind_slot(&vm->slots[i], err);
 	return r;

@@ -268,7 +268,7 @@ START_TEST(scopes_and_devices_end_where_their_lengths_say)
 		p += 2 + pkg_length(p + 2, &n);
 	}
 	ck_assert_ptr_eq(p, end);
-	ck_assert_uint_eq(found, 3 + device_counts[_i]);
+	ck_assert_uint_eq(found, 6 + device_counts[_i]);
 }
 END_TEST
 
@@ -309,6 +309,38 @@ START_TEST(the_legacy_devices_are_announced)
 		{"\x47\1\x05\x05\x05\x05\1\1\x79\0", 10},
 		{"\x5b\x80PEOR\1\x0b\x05\x05\1", 11}, /* its port as a field */
 		{"PEOR\1PEPT\x08", 10},
+	};
+
+	write_for(1, 1);
+	for (unsigned i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		ck_assert_msg(
+			count(wanted[i].bytes, wanted[i].n) == 1, "%u", i);
+}
+END_TEST
+
+/* Where the pages are, and who is told of the interrupt. */
+START_TEST(the_generation_has_its_devices_and_an_event_that_tells_them)
+{
+	static const struct {
+		const char *bytes;
+		size_t n;
+	} wanted[] = {
+		{"_HID\x0dMFLY0001\0\x08_CID\x0dVM_Gen_Counter", 33},
+		{"\x08"
+		 "ADDR\x12\x8a\0\0\2\x0c\0\xd0\x0f\0\0",
+			15},
+		{"_HID\x0d"
+		 "AMZNC10C\0\x08_CID\x0dVMCLOCK",
+			26},
+		{"\x86\x09\0\1\0\xe0\x0f\0\0\x10\0\0\x79\0", 14},
+		{"_HID\x0d"
+		 "ACPI0013\0",
+			14},
+		{"\x89\6\0\3\1\3\0\0\0\x79\0", 11},
+		/* Method (_EVT, 1) { If (Arg0 == 3) { Notify, Notify } } */
+		{"\x14\x8e\1\0_EVT\1\xa0\x85\1\0\x93\x68\x0a\3"
+		 "\x86VGEN\x0a\x80\x86VCLK\x0a\x80",
+			31},
 	};
 
 	write_for(1, 1);
@@ -416,6 +448,8 @@ int main(void)
 		0, sizeof(device_counts) / sizeof(device_counts[0]));
 	tcase_add_test(d, each_virtio_device_has_its_memory_and_interrupt);
 	tcase_add_test(d, the_legacy_devices_are_announced);
+	tcase_add_test(
+		d, the_generation_has_its_devices_and_an_event_that_tells_them);
 	tcase_add_checked_fixture(e, setup, teardown);
 	tcase_add_test(e, no_room_below_1_mib_is_an_error);
 	tcase_add_test(e, too_many_devices_are_an_error);

@@ -299,8 +299,8 @@ START_TEST(the_map_tells_low_memory_tables_and_the_rest)
 	ck_assert_uint_eq(params()->e820_entries, 5);
 	check_entry(0, 0, LAYOUT_EBDA, 1);
 	check_entry(1, LAYOUT_EBDA, LAYOUT_ACPI - LAYOUT_EBDA, 2);
-	check_entry(2, LAYOUT_ACPI, LAYOUT_ROM - LAYOUT_ACPI, 3);
-	check_entry(3, LAYOUT_ROM, MIB - LAYOUT_ROM, 2);
+	check_entry(2, LAYOUT_ACPI, LAYOUT_VMGENID - LAYOUT_ACPI, 3);
+	check_entry(3, LAYOUT_VMGENID, MIB - LAYOUT_VMGENID, 2);
 	check_entry(4, MIB, MEM - MIB, 1);
 	ck_assert_uint_eq(params()->acpi_rsdp_addr, LAYOUT_ACPI);
 }

@@ -79,17 +79,19 @@ START_TEST(each_drive_has_its_page_its_pin_and_its_kick)
 
 	vm_start_make(&s, 3);
 	ck_assert_msg(create() == 0, "%s", err.msg);
-	ck_assert_uint_eq(fake_kvm.calls[FAKE_IRQFD], 5);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_IRQFD], 6);
 	ck_assert_uint_eq(fake_kvm.irqfds[0].gsi, LAYOUT_IRQ_SERIAL);
 	ck_assert_uint_eq(fake_kvm.irqfds[1].gsi, LAYOUT_IRQ_KEYBOARD);
 	ck_assert_int_eq(fake_kvm.irqfds[0].fd, vm.serial_irq_fd);
 	ck_assert_int_eq(fake_kvm.irqfds[1].fd, vm.keyboard_irq_fd);
+	ck_assert_uint_eq(fake_kvm.irqfds[2].gsi, LAYOUT_IRQ_GENERATION);
+	ck_assert_int_eq(fake_kvm.irqfds[2].fd, vm.generation_irq_fd);
 	ck_assert_uint_eq(fake_kvm.calls[FAKE_IOEVENTFD], 3);
 	for (unsigned i = 0; i < 3; i++) {
 		uint64_t gpa = 0xd0000000 + 0x1000 * (uint64_t)i;
 
-		ck_assert_uint_eq(fake_kvm.irqfds[2 + i].gsi, 5 + i);
-		ck_assert_int_eq(fake_kvm.irqfds[2 + i].fd, vm.slots[i].irq_fd);
+		ck_assert_uint_eq(fake_kvm.irqfds[3 + i].gsi, 5 + i);
+		ck_assert_int_eq(fake_kvm.irqfds[3 + i].fd, vm.slots[i].irq_fd);
 		ck_assert_uint_eq(fake_kvm.ioeventfds[i].gpa, gpa + 0x50);
 		ck_assert_uint_eq(fake_kvm.ioeventfds[i].match, 0);
 		ck_assert_int_eq(fake_kvm.ioeventfds[i].fd,
@@ -227,6 +229,26 @@ START_TEST(the_kernel_is_told_of_everything)
 		"\xb0\xfe\xe6\x64\xf4\xeb\xfd", 7);
 	ck_assert_uint_eq(fake_kvm.vcpu[0].regs.rip, ELF_ENTRY);
 	ck_assert_uint_eq(fake_kvm.vcpu[0].regs.rsi, LAYOUT_ZERO_PAGE);
+}
+END_TEST
+
+/* Two VMs are two generations, each in its page. */
+START_TEST(each_vm_is_a_generation_of_its_own)
+{
+	uint8_t first[GENERATION_GUID_BYTES], none[GENERATION_GUID_BYTES] = {0};
+	const void *guid;
+
+	vm_start_make(&s, 0);
+	ck_assert_msg(create() == 0 && load() == 0, "%s", err.msg);
+	memcpy(first, gmem_range(&vm.mem, LAYOUT_VMGENID, 16), 16);
+	ck_assert_mem_ne(first, none, 16);
+	ck_assert_mem_eq(gmem_range(&vm.mem, LAYOUT_VMCLOCK, 4), "VCLK", 4);
+	teardown();
+	setup();
+	vm_start_make(&s, 0);
+	ck_assert_msg(create() == 0 && load() == 0, "%s", err.msg);
+	guid = gmem_range(&vm.mem, LAYOUT_VMGENID, 16);
+	ck_assert_mem_ne(guid, first, 16);
 }
 END_TEST
 
@@ -375,6 +397,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tc_load, setup, teardown);
 	tcase_add_test(tc_load, the_kernel_is_told_of_everything);
+	tcase_add_test(tc_load, each_vm_is_a_generation_of_its_own);
 	tcase_add_test(tc_load, a_bad_kernel_is_told_by_its_field);
 	tcase_add_test(
 		tc_load, memory_too_small_for_the_tables_is_told_by_its_field);

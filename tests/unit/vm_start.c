@@ -112,5 +112,6 @@ void vm_start_destroy_vm(struct vm *vm)
 	close(vm->event_fd);
 	close(vm->serial_irq_fd);
 	close(vm->keyboard_irq_fd);
+	close(vm->generation_irq_fd);
 	memset(vm, 0, sizeof(*vm));
 }
