@@ -25,7 +25,9 @@ int boot_source_read(
 
 struct json_object *boot_source_write(const struct vm_config *c)
 {
-	return fields_write(table, &c->boot_source);
+	return c->boot_source.kernel_image_path
+		       ? fields_write(table, &c->boot_source)
+		       : NULL;
 }
 
 static int read_body(struct request *r, struct vm_config *c, struct error *err)

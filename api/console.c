@@ -1,7 +1,19 @@
+#include "api/fields.h"
 #include "api/resources.h"
 
 #include <errno.h>
 #include <string.h>
+
+struct size {
+	uint32_t columns, rows;
+};
+
+static const struct field size_table[] = {
+	{"columns", FIELD_UINT, true, offsetof(struct size, columns), 1,
+		UINT16_MAX},
+	{"rows", FIELD_UINT, true, offsetof(struct size, rows), 1, UINT16_MAX},
+	{NULL},
+};
 
 void console_get(struct request *r)
 {
@@ -43,4 +55,21 @@ void console_put(struct request *r)
 		b->ops->console_input(
 			b->ctx, r->id, r->body, r->body_len, &r->op, &err),
 		&err, false, typed);
+}
+
+static int read_size(struct request *r, struct api_update *u, struct error *err)
+{
+	struct size s = {0, 0};
+
+	u->kind = API_UPDATE_CONSOLE_SIZE;
+	if (fields_read(size_table, r->json, "console", false, &s, err) < 0)
+		return -err->code;
+	u->columns = (uint16_t)s.columns;
+	u->rows = (uint16_t)s.rows;
+	return 0;
+}
+
+void console_patch(struct request *r)
+{
+	update_run(r, read_size);
 }

@@ -1,10 +1,7 @@
-#include "api/fields.h"
+#include "api/rate_limiter.h"
 #include "api/resources.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <stdio.h>
-#include <string.h>
 
 static bool is_uuid_char(char c)
 {
@@ -31,53 +28,43 @@ static const struct field table[] = {
 		offsetof(struct vm_drive, cache_type), 0, 0, cache_types},
 	{"io_engine", FIELD_CHOICE, false, offsetof(struct vm_drive, io_engine),
 		0, 0, io_engines},
-	{"rate_limiter", FIELD_UNSUPPORTED},
+	RATE_LIMITER(struct vm_drive, rate_limiter),
 	{"socket", FIELD_UNSUPPORTED},
 	{NULL},
 };
 
-/* prefix: "drives" or, within a document, "drives[3]". */
-static int read_one(struct json_object *o, const char *prefix,
-	const char *drive_id, struct vm_config *c, struct error *err)
+struct patch {
+	char *drive_id, *path_on_host;
+	struct vm_rate_limiter rate_limiter;
+};
+
+static const struct field patch_table[] = {
+	{"drive_id", FIELD_STRING, true, offsetof(struct patch, drive_id), 1,
+		VM_ID_MAX, NULL, is_word_char, "A-Z a-z 0-9 _"},
+	{"path_on_host", FIELD_STRING, false,
+		offsetof(struct patch, path_on_host), 1, PATH_MAX - 1},
+	RATE_LIMITER(struct patch, rate_limiter),
+	{NULL},
+};
+
+int drive_read(struct json_object *o, const char *prefix, const char *drive_id,
+	struct vm_config *c, struct error *err)
 {
 	struct vm_drive d = {NULL};
 
-	if (fields_read(table, o, prefix, false, &d, err) < 0) {
+	if (fields_read(table, o, prefix, false, &d, err) < 0 ||
+		section_match_id("drives.drive_id", d.drive_id, drive_id, err) <
+			0) {
 		vm_drive_fini(&d);
 		return -err->code;
-	}
-	if (drive_id && strcmp(drive_id, d.drive_id) != 0) {
-		vm_drive_fini(&d);
-		return error_field(err, EINVAL, "drives.drive_id",
-			"must equal the drive's id in the path, \"%s\"",
-			drive_id);
 	}
 	return vm_config_put_drive(c, &d, err);
 }
 
-int drive_read(struct json_object *o, const char *drive_id, struct vm_config *c,
-	struct error *err)
-{
-	return read_one(o, "drives", drive_id, c, err);
-}
-
 int drives_read(struct json_object *o, struct vm_config *c, struct error *err)
 {
-	if (!json_object_is_type(o, json_type_array))
-		return error_field(err, EINVAL, "drives", "must be an array");
-	for (size_t i = 0; i < json_object_array_length(o); i++) {
-		unsigned before = c->n_drives;
-		char prefix[32];
-
-		snprintf(prefix, sizeof(prefix), "drives[%zu]", i);
-		if (read_one(json_object_array_get_idx(o, i), prefix, NULL, c,
-			    err) < 0)
-			return -err->code;
-		if (c->n_drives == before)
-			return error_field(err, EINVAL, "drives.drive_id",
-				"two drives of the document have the same id");
-	}
-	return 0;
+	return section_read_list(o, "drives", "drives.drive_id", drive_read, c,
+		&c->n_drives, err);
 }
 
 struct json_object *drives_write(const struct vm_config *c)
@@ -91,10 +78,34 @@ struct json_object *drives_write(const struct vm_config *c)
 
 static int read_body(struct request *r, struct vm_config *c, struct error *err)
 {
-	return drive_read(r->json, r->drive_id, c, err);
+	return drive_read(r->json, "drives", r->sub_id, c, err);
 }
 
 void drive_put(struct request *r)
 {
 	section_change(r, API_SECTION_DRIVE, read_body);
+}
+
+static int read_patch(
+	struct request *r, struct api_update *u, struct error *err)
+{
+	_cleanup_free_ char *drive_id = NULL;
+	struct patch p = {NULL};
+	int e;
+
+	u->kind = API_UPDATE_DRIVE;
+	e = fields_read(patch_table, r->json, "drives", false, &p, err);
+	drive_id = p.drive_id;
+	u->path_on_host = p.path_on_host;
+	if (e == 0)
+		e = section_match_id(
+			"drives.drive_id", drive_id, r->sub_id, err);
+	limiter_update_read(
+		r->json, "rate_limiter", &p.rate_limiter, &u->limiter[0]);
+	return e;
+}
+
+void drive_patch(struct request *r)
+{
+	update_run(r, read_patch);
 }

@@ -353,12 +353,13 @@ static void dispatch(struct exchange *x)
 
 	r->body = x->body;
 	r->body_len = x->received;
-	if (r->route->body != BODY_NONE && r->body_len == 0) {
+	if ((r->route->body == BODY_JSON || r->route->body == BODY_RAW) &&
+		r->body_len == 0) {
 		error_set(&err, EINVAL, "this request needs a body");
 		request_reply_error(r, &err);
 		return;
 	}
-	if (r->route->body == BODY_JSON) {
+	if (r->body_len > 0 && r->route->body != BODY_RAW) {
 		r->json = json_parse(r->body, r->body_len, &err);
 		if (!r->json) {
 			request_reply_error(r, &err);

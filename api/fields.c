@@ -21,6 +21,11 @@ bool is_cmdline_char(char c)
 	return c >= 0x20 && c < 0x7f;
 }
 
+bool is_file_char(char c)
+{
+	return is_cmdline_char(c) && c != '/';
+}
+
 static const struct field *find_field(
 	const struct field *table, const char *name)
 {
@@ -66,22 +71,25 @@ static int read_string(const struct field *f, struct json_object *v,
 }
 
 static int read_uint(const struct field *f, struct json_object *v,
-	const char *name, uint32_t *ret, struct error *err)
+	const char *name, void *member, struct error *err)
 {
 	/* Beyond what 64 bits hold, json-c gives their least or largest value:
-	 * out of any field's range as well. */
-	int64_t n = json_object_get_int64(v);
+	 * out of any field's range as well. A negative number is 0 as an
+	 * unsigned one. */
+	uint64_t n = json_object_get_uint64(v);
 
 	if (!json_object_is_type(v, json_type_int))
 		return error_field(err, EINVAL, name,
 			"must be an integer from %llu to %llu",
 			(unsigned long long)f->min, (unsigned long long)f->max);
-	/* A negative number is larger than any maximum here. */
-	if ((uint64_t)n < f->min || (uint64_t)n > f->max)
+	if (json_object_get_int64(v) < 0 || n < f->min || n > f->max)
 		return error_field(err, EINVAL, name,
 			"must be between %llu and %llu",
 			(unsigned long long)f->min, (unsigned long long)f->max);
-	*ret = (uint32_t)n;
+	if (f->kind == FIELD_UINT64)
+		*(uint64_t *)member = n;
+	else
+		*(uint32_t *)member = (uint32_t)n;
 	return 0;
 }
 
@@ -124,16 +132,24 @@ static bool is_empty(struct json_object *v)
 		       json_object_object_length(v) == 0);
 }
 
-static int read_field(const struct field *f, struct json_object *v,
-	const char *name, void *base, struct error *err)
+static int read_object(const struct field *f, struct json_object *v,
+	const char *name, void *member, struct error *err)
 {
-	void *member = (char *)base + f->offset;
+	memset(member, 0, f->max);
+	return fields_read(f->sub, v, name, false, member, err);
+}
 
+static int read_member(const struct field *f, struct json_object *v,
+	const char *name, void *member, struct error *err)
+{
 	switch (f->kind) {
 	case FIELD_STRING:
 		return read_string(f, v, name, member, err);
 	case FIELD_UINT:
+	case FIELD_UINT64:
 		return read_uint(f, v, name, member, err);
+	case FIELD_OBJECT:
+		return read_object(f, v, name, member, err);
 	case FIELD_BOOL:
 	case FIELD_FALSE:
 		return read_bool(f, v, name, member, err);
@@ -147,6 +163,15 @@ static int read_field(const struct field *f, struct json_object *v,
 		break;
 	}
 	return 0;
+}
+
+static int read_field(const struct field *f, struct json_object *v,
+	const char *name, void *base, struct error *err)
+{
+	void *member = (char *)base + f->offset;
+	int r = read_member(f, v, name, member, err);
+
+	return r == 0 && f->check ? f->check(member, name, err) : r;
 }
 
 int fields_read(const struct field *table, struct json_object *obj,
@@ -186,34 +211,59 @@ int fields_read(const struct field *table, struct json_object *obj,
 	return 0;
 }
 
+static bool all_zero(const void *p, size_t n)
+{
+	const unsigned char *bytes = p;
+
+	while (n > 0 && bytes[n - 1] == 0)
+		n--;
+	return n == 0;
+}
+
+static void write_uint(struct json_object *o, const struct field *f, uint64_t n)
+{
+	if (n > 0 || f->min == 0)
+		json_add_uint(o, f->name, n);
+}
+
+static void write_field(
+	struct json_object *o, const struct field *f, const void *member)
+{
+	switch (f->kind) {
+	case FIELD_STRING:
+		if (*(char *const *)member)
+			json_add_string(o, f->name, *(char *const *)member);
+		break;
+	case FIELD_UINT:
+		write_uint(o, f, *(const uint32_t *)member);
+		break;
+	case FIELD_UINT64:
+		write_uint(o, f, *(const uint64_t *)member);
+		break;
+	case FIELD_BOOL:
+	case FIELD_FALSE:
+		json_add_bool(o, f->name, *(const bool *)member);
+		break;
+	case FIELD_CHOICE:
+		json_add_string(
+			o, f->name, f->choices[*(const uint32_t *)member]);
+		break;
+	case FIELD_OBJECT:
+		if (!all_zero(member, f->max))
+			json_object_object_add(
+				o, f->name, fields_write(f->sub, member));
+		break;
+	case FIELD_UNSUPPORTED:
+	case FIELD_ELSEWHERE:
+		break;
+	}
+}
+
 struct json_object *fields_write(const struct field *table, const void *base)
 {
 	struct json_object *o = json_object_new_object();
 
-	for (const struct field *f = table; o && f->name; f++) {
-		const void *member = (const char *)base + f->offset;
-
-		switch (f->kind) {
-		case FIELD_STRING:
-			if (*(char *const *)member)
-				json_add_string(
-					o, f->name, *(char *const *)member);
-			break;
-		case FIELD_UINT:
-			json_add_uint(o, f->name, *(const uint32_t *)member);
-			break;
-		case FIELD_BOOL:
-		case FIELD_FALSE:
-			json_add_bool(o, f->name, *(const bool *)member);
-			break;
-		case FIELD_CHOICE:
-			json_add_string(o, f->name,
-				f->choices[*(const uint32_t *)member]);
-			break;
-		case FIELD_UNSUPPORTED:
-		case FIELD_ELSEWHERE:
-			break;
-		}
-	}
+	for (; o && table->name; table++)
+		write_field(o, table, (const char *)base + table->offset);
 	return o;
 }

@@ -3,6 +3,10 @@
 
 static const char *const only_none[] = {"None", NULL};
 
+/* In the order of enum vm_huge_pages and enum vm_console_type. */
+static const char *const huge_pages[] = {"None", "2M", NULL};
+static const char *const consoles[] = {"serial", "virtio", NULL};
+
 static const struct field table[] = {
 	{"vcpu_count", FIELD_UINT, true,
 		offsetof(struct vm_machine_config, vcpu_count), 1,
@@ -17,10 +21,12 @@ static const struct field table[] = {
 		offsetof(struct vm_machine_config, track_dirty_pages)},
 	{"huge_pages", FIELD_CHOICE, false,
 		offsetof(struct vm_machine_config, huge_pages), 0, 0,
-		only_none},
+		huge_pages},
 	{"cpu_template", FIELD_CHOICE, false,
 		offsetof(struct vm_machine_config, cpu_template), 0, 0,
 		only_none},
+	{"console", FIELD_CHOICE, false,
+		offsetof(struct vm_machine_config, console), 0, 0, consoles},
 	{NULL},
 };
 
@@ -40,14 +46,7 @@ struct json_object *machine_config_write(const struct vm_config *c)
 
 void machine_config_get(struct request *r)
 {
-	const struct api_backend *b = r->backend;
-	struct api_vm vm;
-	struct error err;
-
-	if (b->ops->get(b->ctx, r->id, &vm, &err) < 0)
-		request_reply_error(r, &err);
-	else
-		request_reply_json(r, 200, machine_config_write(vm.config));
+	section_get(r, machine_config_write);
 }
 
 static int read_whole(struct request *r, struct vm_config *c, struct error *err)

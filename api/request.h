@@ -23,11 +23,11 @@ struct request {
 	const struct api_backend *backend;
 	const struct route *route;
 	char id[VM_ID_MAX + 1];               /* {id} of the path */
-	char drive_id[VM_ID_MAX + 1];         /* {drive_id} of the path */
+	char sub_id[VM_ID_MAX + 1];           /* {drive_id} or so, behind it */
 	const char *query[REQUEST_QUERY_MAX]; /* as in route->query; or NULL */
 	const char *body;
 	size_t body_len;
-	struct json_object *json; /* the body of a route that takes JSON */
+	struct json_object *json; /* the body, where it is JSON; NULL: none */
 	uint64_t received_ns;
 
 	struct api_op op; /* for an operation of the backend */

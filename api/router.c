@@ -24,11 +24,44 @@ static const struct route routes[] = {
 		BODY_JSON, API_BODY_MAX},
 	{"PUT", "/v1/vms/{id}/drives/{drive_id}", drive_put, BODY_JSON,
 		API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/drives/{drive_id}", drive_patch, BODY_JSON,
+		API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/network-interfaces/{iface_id}",
+		network_interface_put, BODY_JSON, API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/network-interfaces/{iface_id}",
+		network_interface_patch, BODY_JSON, API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/pmem/{pmem_id}", pmem_put, BODY_JSON,
+		API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/pmem/{pmem_id}", pmem_patch, BODY_JSON,
+		API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/vsock", vsock_put, BODY_JSON, API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/entropy", entropy_put, BODY_JSON, API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/serial", serial_put, BODY_JSON, API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/serial", serial_patch, BODY_JSON, API_BODY_MAX},
+	{"GET", "/v1/vms/{id}/balloon", balloon_get},
+	{"PUT", "/v1/vms/{id}/balloon", balloon_put, BODY_JSON, API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/balloon", balloon_patch, BODY_JSON,
+		API_BODY_MAX},
+	{"GET", "/v1/vms/{id}/balloon/statistics", balloon_stats_get},
+	{"PATCH", "/v1/vms/{id}/balloon/statistics", balloon_stats_patch,
+		BODY_JSON, API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/balloon/hinting/start", balloon_hinting_start,
+		BODY_MAYBE_JSON, API_BODY_MAX},
+	{"GET", "/v1/vms/{id}/balloon/hinting/status", balloon_hinting_get},
+	{"PATCH", "/v1/vms/{id}/balloon/hinting/stop", balloon_hinting_stop,
+		BODY_MAYBE_JSON, API_BODY_MAX},
+	{"GET", "/v1/vms/{id}/hotplug/memory", memory_hotplug_get},
+	{"PUT", "/v1/vms/{id}/hotplug/memory", memory_hotplug_put, BODY_JSON,
+		API_BODY_MAX},
+	{"PATCH", "/v1/vms/{id}/hotplug/memory", memory_hotplug_patch,
+		BODY_JSON, API_BODY_MAX},
 	{"PUT", "/v1/vms/{id}/actions", actions_put, BODY_JSON, API_BODY_MAX},
 	{"PATCH", "/v1/vms/{id}/vm", vm_state_patch, BODY_JSON, API_BODY_MAX},
 	{"GET", "/v1/vms/{id}/console", console_get, .query = {"follow"}},
 	{"PUT", "/v1/vms/{id}/console", console_put, BODY_RAW,
 		VM_CONSOLE_INPUT_MAX},
+	{"PATCH", "/v1/vms/{id}/console", console_patch, BODY_JSON,
+		API_BODY_MAX},
 	{"GET", "/v1/vms/{id}/wait", wait_get, .query = {"timeout_ms"}},
 };
 
@@ -97,12 +130,43 @@ static int take_id(struct segment seg, bool (*allowed)(char c),
 	return 0;
 }
 
+/* The name of the pattern's parameter behind {id}: of so many bytes at the
+ * pointer returned, or NULL. */
+static const char *second_parameter(const char *pattern, size_t *ret_len)
+{
+	const char *p = strstr(pattern, "{id}");
+
+	p = p ? strchr(p + 1, '{') : NULL;
+	if (!p)
+		return NULL;
+	*ret_len = strcspn(p + 1, "}");
+	return p + 1;
+}
+
+static int take_ids(
+	struct request *r, const struct segment *values, struct error *err)
+{
+	const char *pattern = r->route->pattern, *second;
+	char name[32];
+	size_t len;
+
+	if (strstr(pattern, "{id}") &&
+		take_id(values[0], is_id_char, "id", "A-Z a-z 0-9 _ -", r->id,
+			err) < 0)
+		return -err->code;
+	second = second_parameter(pattern, &len);
+	if (!second)
+		return 0;
+	snprintf(name, sizeof(name), "%.*s", (int)len, second);
+	return take_id(
+		values[1], is_word_char, name, "A-Z a-z 0-9 _", r->sub_id, err);
+}
+
 int route_find(struct request *r, const char *method, const char *path,
 	unsigned *ret_status, char *allow, size_t allow_size, struct error *err)
 {
 	struct segment values[2] = {{"", 0}, {"", 0}};
 	const struct route *found = NULL;
-	bool has_drive = false;
 	size_t n = 0;
 
 	allow[0] = '\0';
@@ -113,7 +177,6 @@ int route_find(struct request *r, const char *method, const char *path,
 			found = &routes[i];
 		n += (size_t)snprintf(allow + n, allow_size - n, "%s%s",
 			n ? ", " : "", routes[i].method);
-		has_drive = strstr(routes[i].pattern, "{drive_id}");
 	}
 	if (n == 0) {
 		*ret_status = 404;
@@ -127,14 +190,7 @@ int route_find(struct request *r, const char *method, const char *path,
 	}
 	*ret_status = 400;
 	r->route = found;
-	if (strstr(found->pattern, "{id}") &&
-		take_id(values[0], is_id_char, "id", "A-Z a-z 0-9 _ -", r->id,
-			err) < 0)
-		return -EINVAL;
-	if (has_drive && take_id(values[1], is_word_char, "drive_id",
-				 "A-Z a-z 0-9 _", r->drive_id, err) < 0)
-		return -EINVAL;
-	return 0;
+	return take_ids(r, values, err);
 }
 
 void api_print_routes(FILE *out)

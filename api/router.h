@@ -6,7 +6,7 @@
 
 #define API_BODY_MAX 51200 /* bytes, as Firecracker */
 
-enum route_body { BODY_NONE, BODY_JSON, BODY_RAW };
+enum route_body { BODY_NONE, BODY_JSON, BODY_MAYBE_JSON, BODY_RAW };
 
 struct route {
 	const char *method;
@@ -18,7 +18,7 @@ struct route {
 };
 
 /*
- * Finds the route and fills r->id and r->drive_id. Fails with 404, 405 or 400
+ * Finds the route and fills r->id and r->sub_id. Fails with 404, 405 or 400
  * in *ret_status and words in err; allow: the methods there are, for 405.
  */
 int route_find(struct request *r, const char *method, const char *path,

@@ -36,38 +36,6 @@ static struct json_object *timeline_write(const struct api_vm *vm)
 	return o;
 }
 
-static struct json_object *drive_stats_write(const struct api_drive_stats *d)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_add_string(o, "drive_id", d->drive_id);
-	json_add_uint(o, "reads", d->reads);
-	json_add_uint(o, "writes", d->writes);
-	json_add_uint(o, "flushes", d->flushes);
-	json_add_uint(o, "others", d->others);
-	json_add_uint(o, "read_bytes", d->read_bytes);
-	json_add_uint(o, "write_bytes", d->write_bytes);
-	json_add_uint(o, "errors", d->errors);
-	json_add_uint(o, "malformed", d->malformed);
-	return o;
-}
-
-static struct json_object *counters_write(const struct api_counters *c)
-{
-	struct json_object *o = json_object_new_object();
-	struct json_object *drives;
-
-	json_add_uint(o, "exits_pio", c->exits_pio);
-	json_add_uint(o, "exits_mmio", c->exits_mmio);
-	json_add_uint(o, "exits_other", c->exits_other);
-	json_add_uint(o, "exits_interrupted", c->exits_interrupted);
-	json_add_uint(o, "guest_faults", c->guest_faults);
-	drives = json_add_array(o, "drives");
-	for (unsigned i = 0; i < c->n_drives; i++)
-		json_object_array_add(drives, drive_stats_write(&c->drives[i]));
-	return o;
-}
-
 struct json_object *vm_summary_write(const struct api_vm *vm)
 {
 	struct json_object *o = json_object_new_object();
@@ -94,11 +62,6 @@ struct json_object *vm_write(
 	json_add_uint(console, "dropped", vm->console_dropped);
 	if (counters)
 		json_object_object_add(o, "counters", counters_write(counters));
-	if (vm->config->boot_source.kernel_image_path)
-		json_object_object_add(
-			o, "boot-source", boot_source_write(vm->config));
-	json_object_object_add(
-		o, "machine-config", machine_config_write(vm->config));
-	json_object_object_add(o, "drives", drives_write(vm->config));
+	document_write(o, vm->config);
 	return o;
 }

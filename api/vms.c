@@ -1,56 +1,4 @@
-#include "api/fields.h"
 #include "api/resources.h"
-
-#include <errno.h>
-
-struct document {
-	bool start;
-};
-
-/* Firecracker's configuration file, and our two members. */
-static const struct field table[] = {
-	{"boot-source", FIELD_ELSEWHERE},
-	{"machine-config", FIELD_ELSEWHERE},
-	{"drives", FIELD_ELSEWHERE},
-	{"labels", FIELD_ELSEWHERE},
-	{"start", FIELD_BOOL, false, offsetof(struct document, start)},
-	{"balloon", FIELD_UNSUPPORTED},
-	{"cpu-config", FIELD_UNSUPPORTED},
-	{"entropy", FIELD_UNSUPPORTED},
-	{"logger", FIELD_UNSUPPORTED},
-	{"memory-hotplug", FIELD_UNSUPPORTED},
-	{"metrics", FIELD_UNSUPPORTED},
-	{"mmds-config", FIELD_UNSUPPORTED},
-	{"network-interfaces", FIELD_UNSUPPORTED},
-	{"pmem", FIELD_UNSUPPORTED},
-	{"serial", FIELD_UNSUPPORTED},
-	{"vsock", FIELD_UNSUPPORTED},
-	{NULL},
-};
-
-int vm_document_read(struct json_object *o, struct vm_config *c,
-	bool *ret_start, struct error *err)
-{
-	struct document doc = {false};
-	struct json_object *v;
-
-	if (fields_read(table, o, "", false, &doc, err) < 0)
-		return -err->code;
-	if (json_object_object_get_ex(o, "boot-source", &v) && v &&
-		boot_source_read(v, c, err) < 0)
-		return -err->code;
-	if (json_object_object_get_ex(o, "machine-config", &v) && v &&
-		machine_config_read(v, false, c, err) < 0)
-		return -err->code;
-	if (json_object_object_get_ex(o, "drives", &v) && v &&
-		drives_read(v, c, err) < 0)
-		return -err->code;
-	if (json_object_object_get_ex(o, "labels", &v) && v &&
-		labels_read(v, c, err) < 0)
-		return -err->code;
-	*ret_start = doc.start;
-	return 0;
-}
 
 static void add_summary(void *arg, const struct api_vm *vm)
 {
@@ -104,7 +52,7 @@ void vms_put(struct request *r)
 	bool start = false;
 
 	vm_config_init(&config);
-	if (vm_document_read(r->json, &config, &start, &err) < 0) {
+	if (document_read(r->json, &config, &start, &err) < 0) {
 		vm_config_fini(&config);
 		request_reply_error(r, &err);
 		return;

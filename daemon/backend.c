@@ -105,8 +105,8 @@ static int backend_remove(
 }
 
 static int backend_configure(void *ctx, const char *id,
-	struct vm_config *config, enum api_section section,
-	const char *drive_id, struct error *err)
+	struct vm_config *config, enum api_section section, const char *sub_id,
+	struct error *err)
 {
 	struct vm *vm = find(ctx, id, err);
 
@@ -114,7 +114,27 @@ static int backend_configure(void *ctx, const char *id,
 		vm_config_fini(config);
 		return -err->code;
 	}
-	return vm_configure(vm, config, section, drive_id, err);
+	return vm_configure(vm, config, section, sub_id, err);
+}
+
+static int backend_update(void *ctx, const char *id, struct api_update *u,
+	struct api_op *op, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	if (!vm) {
+		free(u->path_on_host);
+		return -err->code;
+	}
+	return vm_update(vm, u, op, err);
+}
+
+static int backend_device_state(void *ctx, const char *id,
+	struct api_device_state *ret, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	return vm ? vm_device_state(vm, ret, err) : -err->code;
 }
 
 static int backend_act(void *ctx, const char *id, enum api_action action,
@@ -196,6 +216,8 @@ const struct api_backend_ops daemon_backend = {
 	.create = backend_create,
 	.remove = backend_remove,
 	.configure = backend_configure,
+	.update = backend_update,
+	.device_state = backend_device_state,
 	.act = backend_act,
 	.console_input = backend_console_input,
 	.console = backend_console,

@@ -5,9 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 void vm_images_init(struct vm_images *im)
@@ -15,6 +15,8 @@ void vm_images_init(struct vm_images *im)
 	*im = (struct vm_images){.kernel_fd = -1, .initrd_fd = -1};
 	for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
 		im->drives[i].fd = -1;
+	for (unsigned i = 0; i < VM_MAX_PMEM; i++)
+		im->pmem[i].fd = -1;
 }
 
 void vm_images_close(struct vm_images *im)
@@ -23,6 +25,8 @@ void vm_images_close(struct vm_images *im)
 	close_fd(&im->initrd_fd);
 	for (unsigned i = 0; i < im->n_drives; i++)
 		close_fd(&im->drives[i].fd);
+	for (unsigned i = 0; i < im->n_pmem; i++)
+		close_fd(&im->pmem[i].fd);
 	vm_images_init(im);
 }
 
@@ -188,6 +192,20 @@ int images_measure(const char *vm, const struct vm_drive *d,
 	return 0;
 }
 
+/* A power of two that a guest can be told, in sectors of 512 bytes at least. */
+static uint32_t storage_block(int fd)
+{
+	unsigned bytes = 0;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return 512;
+	if (!S_ISBLK(st.st_mode) || ioctl(fd, BLKPBSZGET, &bytes) < 0)
+		bytes = (unsigned)st.st_blksize;
+	return bytes < 512 || bytes > 65536 || (bytes & (bytes - 1)) ? 512
+								     : bytes;
+}
+
 int images_open_drive(const char *vm, const struct vm_drive *d,
 	struct drive_image *ret, struct error *err)
 {
@@ -207,7 +225,49 @@ int images_open_drive(const char *vm, const struct vm_drive *d,
 	im.fd = fd;
 	if (images_measure(vm, d, &im, err) < 0)
 		return -err->code;
+	im.block_bytes = storage_block(fd);
 	choose_direct(&im, d->is_read_only);
+	*ret = im;
+	take_fd(&fd);
+	return 0;
+}
+
+int images_measure_pmem(
+	const struct vm_pmem *p, struct pmem_image *im, struct error *err)
+{
+	off_t end = lseek(im->fd, 0, SEEK_END);
+	char quoted[160];
+
+	if (end < 0)
+		return refuse_open(
+			"pmem.path_on_host", p->path_on_host, errno, err);
+	log_quote(quoted, sizeof(quoted), p->path_on_host);
+	if (end == 0)
+		return error_field(err, EINVAL, "pmem.path_on_host",
+			"%s is empty", quoted);
+	im->file_bytes = (uint64_t)end;
+	return 0;
+}
+
+/* Buffered: what it is for is the page cache it shares with the guest. */
+int images_open_pmem(
+	const struct vm_pmem *p, struct pmem_image *ret, struct error *err)
+{
+	static const char field[] = "pmem.path_on_host";
+	_cleanup_close_ int at = look_at(field, p->path_on_host, true, err);
+	_cleanup_close_ int fd = -1;
+	struct pmem_image im = {0};
+
+	if (at < 0)
+		return at;
+	fd = reopen(at, p->read_only ? O_RDONLY : O_RDWR);
+	if (fd < 0)
+		return refuse_open(field, p->path_on_host, -fd, err);
+	if (set_flags(fd, 0, O_NONBLOCK) < 0)
+		return error_errno(err, errno, "fcntl");
+	im.fd = fd;
+	if (images_measure_pmem(p, &im, err) < 0)
+		return -err->code;
 	*ret = im;
 	take_fd(&fd);
 	return 0;
@@ -225,6 +285,11 @@ int images_open_all(const char *vm, const struct vm_config *c,
 			0)
 			return -err->code;
 		ret->n_drives++;
+	}
+	for (unsigned i = 0; i < c->n_pmem; i++) {
+		if (images_open_pmem(&c->pmem[i], &ret->pmem[i], err) < 0)
+			return -err->code;
+		ret->n_pmem++;
 	}
 	return 0;
 }

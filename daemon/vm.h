@@ -4,8 +4,9 @@
  * One VM: its configuration and files, its process and their conversation, and
  * everybody who waits for something of it.
  *
- * vm.c: configuring and showing; vm_start.c: how it starts; vm_talk.c: requests
- * and messages; vm_exit.c: how it ends.
+ * vm.c: configuring; vm_show.c: showing; vm_start.c and vm_message.c: how it
+ * starts; vm_talk.c: requests and messages; vm_update.c: changes while it runs;
+ * vm_exit.c: how it ends.
  */
 
 #include "api/backend.h"
@@ -39,14 +40,23 @@ struct vm_env {
 	void *arg;
 };
 
+/* Something asked of a guest that runs, in progress (vm_update.c). */
+struct vm_change;
+
+/* What a message brings about once it is done. */
+struct vm_then {
+	enum vm_event event;      /* VM_EVENTS: none */
+	struct vm_change *change; /* owned; NULL: none */
+};
+
 /* Somebody waits: for a message's answer, the exit, the deletion. */
 struct vm_pending {
 	LIST_ENTRY(vm_pending) link;
 	struct vm *vm;
 	struct api_op *op; /* NULL: no longer interested */
 	struct loop_timer timer;
-	uint32_t seq;            /* of the message */
-	enum vm_event when_done; /* VM_EVENTS: none */
+	uint32_t seq; /* of the message */
+	struct vm_then then;
 };
 
 LIST_HEAD(vm_pendings, vm_pending);
@@ -95,16 +105,21 @@ void vm_destroy(struct vm *vm); /* without a process; NULL is fine */
 
 /* config is taken over, whatever happens. */
 int vm_configure(struct vm *vm, struct vm_config *config,
-	enum api_section section, const char *drive_id, struct error *err);
+	enum api_section section, const char *sub_id, struct error *err);
 
 void vm_show(const struct vm *vm, struct api_vm *ret);
 int vm_counters(const struct vm *vm, struct api_counters *ret);
+int vm_device_state(
+	const struct vm *vm, struct api_device_state *ret, struct error *err);
 
 /* Operations: as api_backend_ops says. */
 int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 	struct api_op *op, struct error *err);
 int vm_act(
 	struct vm *vm, enum api_action a, struct api_op *op, struct error *err);
+/* *u is taken over. */
+int vm_update(struct vm *vm, struct api_update *u, struct api_op *op,
+	struct error *err);
 int vm_console_input(struct vm *vm, const void *data, size_t len,
 	struct api_op *op, struct error *err);
 int vm_wait(struct vm *vm, uint64_t timeout_ns, struct api_op *op,
@@ -116,6 +131,14 @@ void vm_cancel(struct api_op *op); /* of a vm_wait() */
 void vm_shut_down(struct vm *vm);
 
 /* Between the vm_*.c files. */
+
+/* All of MSG_START but what taps and sockets tell; measures the files again. */
+int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err);
+/* Where msg_start_fds() says: kernel, initrd, drives, pmem. */
+void vm_place_image_fds(
+	const struct vm *vm, const struct msg_start *m, int *fds);
+void vm_fill_limiter(
+	struct rate_limiter_config *to, const struct vm_rate_limiter *l);
 
 /* A message, or the end of the conversation, may have come. */
 void vm_on_sock(struct loop_source *s, uint32_t events);
@@ -131,4 +154,20 @@ struct vm_pending *vm_pend(struct vm *vm, struct vm_pendings *list,
 	struct api_op *op, void (*timed_out)(struct loop_timer *t),
 	uint64_t timeout_ns);
 void vm_pending_free(struct vm_pending *p);
+/* Sends one message; `then` is taken over, whatever happens. op NULL: nobody
+ * waits. */
+int vm_request(struct vm *vm, union msg *m, const int *fds, unsigned n_fds,
+	struct vm_then then, struct api_op *op, struct error *err);
+/* The VM has done a change's message: goes on with it (as an operation). */
+int vm_change_done(struct vm *vm, struct vm_change *c, struct api_op *op,
+	struct error *err);
+/* ... or has not, with this errno. */
+void vm_change_failed(int code, struct error *err);
+void vm_change_free(struct vm_change *c); /* NULL is fine */
 const char *vm_exit_reason_name(enum vm_exit_reason r);
+
+/* Of 4 KiB. */
+static inline uint32_t vm_balloon_pages(uint32_t mib)
+{
+	return mib << 8;
+}

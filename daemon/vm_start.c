@@ -12,60 +12,37 @@
 /* Beside the vCPUs: the control thread and two I/O workers. */
 #define OTHER_THREADS 3
 
-static void fill_drive(struct msg_drive *to, const struct vm_drive *d,
-	const struct drive_image *im)
-{
-	to->size_bytes = im->size_bytes;
-	to->direct_align = im->direct_align;
-	to->read_only = d->is_read_only;
-	to->writeback = d->cache_type == VM_CACHE_WRITEBACK;
-	memcpy(to->serial, d->drive_id,
-		strnlen(d->drive_id, sizeof(to->serial)));
-}
-
-static int fill_message(struct vm *vm, struct msg_start *m, struct error *err)
-{
-	const struct vm_machine_config *mc = &vm->config.machine_config;
-
-	memset(m, 0, sizeof(*m));
-	m->hdr.type = MSG_START;
-	m->hdr.seq = ++vm->next_seq;
-	m->protocol = MSG_PROTOCOL;
-	m->vcpu_count = mc->vcpu_count;
-	m->mem_bytes = (uint64_t)mc->mem_size_mib << 20;
-	m->shared_bytes = OUTPUT_SHARED_BYTES;
-	m->smt = mc->smt;
-	m->has_initrd = vm->images.initrd_fd >= 0;
-	m->n_drives = (uint8_t)vm->config.n_drives;
-	m->n_cpuid = vm->env->n_cpuid;
-	memcpy(m->cpuid, vm->env->cpuid, m->n_cpuid * sizeof(m->cpuid[0]));
-	for (unsigned i = 0; i < vm->config.n_drives; i++) {
-		if (images_measure(vm->id, &vm->config.drives[i],
-			    &vm->images.drives[i], err) < 0)
-			return -err->code;
-		fill_drive(&m->drives[i], &vm->config.drives[i],
-			&vm->images.drives[i]);
-	}
-	return vm_config_cmdline(&vm->config, m->cmdline, err);
-}
-
+/* In the order of msg_start_fds(). */
 static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 	int wake_fd, struct error *err)
 {
+	struct msg_start_fds at;
 	int fds[MSG_MAX_FDS], r;
-	unsigned n = MSG_START_FD_FIXED;
 
+	msg_start_fds(&m->start, &at);
+	memset(fds, -1, sizeof(fds));
 	fds[MSG_START_FD_KVM] = vm->env->kvm_fd;
 	fds[MSG_START_FD_SHARED] = shared_fd;
 	fds[MSG_START_FD_SECCOMP] = jail_seccomp_fd(vm->env->jail);
 	fds[MSG_START_FD_WAKE] = wake_fd;
-	fds[MSG_START_FD_KERNEL] = vm->images.kernel_fd;
-	if (vm->images.initrd_fd >= 0)
-		fds[n++] = vm->images.initrd_fd;
-	for (unsigned i = 0; i < vm->config.n_drives; i++)
-		fds[n++] = vm->images.drives[i].fd;
-	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, n);
+	vm_place_image_fds(vm, &m->start, fds);
+	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, at.n);
 	return r < 0 ? error_errno(err, -r, "starting the VM") : 0;
+}
+
+/*
+ * Of the guest, for the limits of its jail. What a pmem device maps is page
+ * cache, which gives way: only its page tables count, for us and in KVM.
+ */
+static uint64_t memory_bytes(const struct msg_start *m)
+{
+	uint64_t n = m->mem_bytes;
+
+	if (m->has_memory_hotplug)
+		n += m->memory_hotplug.region_bytes;
+	for (unsigned i = 0; i < m->n_pmem; i++)
+		n += m->pmem[i].size_bytes / 32;
+	return n;
 }
 
 static void on_start_timeout(struct loop_timer *t)
@@ -101,7 +78,7 @@ static int launch(struct vm *vm, union msg *m, struct error *err)
 	int wake_fd;
 
 	if (output_open(vm->output, &shared_fd, &wake_fd, err) < 0 ||
-		jail_spawn(vm->env->jail, vm->id, m->start.mem_bytes,
+		jail_spawn(vm->env->jail, vm->id, memory_bytes(&m->start),
 			mc->vcpu_count + OTHER_THREADS, &vm->process,
 			err) < 0 ||
 		send_start(vm, m, shared_fd, wake_fd, err) < 0 ||
@@ -138,7 +115,7 @@ int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 	if (vm->env->kvm_fd < 0)
 		return error_set(err, EIO,
 			"this host has no usable KVM: see GET /v1/host");
-	if (fill_message(vm, &m.start, err) < 0)
+	if (vm_fill_start(vm, &m.start, err) < 0)
 		return -err->code;
 	if (launch(vm, &m, err) < 0) {
 		undo_launch(vm);

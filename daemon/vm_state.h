@@ -23,6 +23,7 @@ enum vm_event {
 	VM_EV_RESUME,
 	VM_EV_CTRL_ALT_DEL,
 	VM_EV_CONSOLE_INPUT,
+	VM_EV_UPDATE, /* of a device, and what it is at */
 	VM_EV_DELETE,
 	/* happened */
 	VM_EV_STARTED,

@@ -1,5 +1,6 @@
 #include "daemon/vm.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -28,7 +29,7 @@ struct vm_pending *vm_pend(struct vm *vm, struct vm_pendings *list,
 	p->vm = vm;
 	p->op = op;
 	p->timer.fire = timed_out;
-	p->when_done = VM_EVENTS;
+	p->then.event = VM_EVENTS;
 	if (timeout_ns != UINT64_MAX && loop_set_timer(vm->env->loop, &p->timer,
 						clock_ns() + timeout_ns) < 0) {
 		free(p);
@@ -44,6 +45,7 @@ void vm_pending_free(struct vm_pending *p)
 {
 	loop_clear_timer(p->vm->env->loop, &p->timer);
 	LIST_REMOVE(p, link);
+	vm_change_free(p->then.change);
 	free(p);
 }
 
@@ -82,26 +84,31 @@ static void on_request_timeout(struct loop_timer *t)
 	error_set(&err, ETIMEDOUT, "the VM did not answer within %llu s",
 		(unsigned long long)(p->vm->env->request_timeout_ns /
 				     1000000000u));
-	op->done(op, &err);
+	/* The next message of a change whose first was answered too late. */
+	if (op)
+		op->done(op, &err);
 }
 
-static int request(struct vm *vm, union msg *m, enum vm_event when_done,
-	struct api_op *op, struct error *err)
+int vm_request(struct vm *vm, union msg *m, const int *fds, unsigned n_fds,
+	struct vm_then then, struct api_op *op, struct error *err)
 {
-	struct vm_pending *p;
+	struct vm_pending *p = NULL;
 	int r;
 
-	if (vm->n_requests >= REQUESTS_MAX)
+	if (vm->n_requests < REQUESTS_MAX)
+		p = vm_pend(vm, &vm->requests, op, on_request_timeout,
+			vm->env->request_timeout_ns);
+	if (!p) {
+		vm_change_free(then.change);
+		if (vm->n_requests < REQUESTS_MAX)
+			return error_set(err, ENOMEM, "out of memory");
 		return error_set(err, ENOBUFS,
 			"the VM has %d unanswered requests already",
 			REQUESTS_MAX);
-	p = vm_pend(vm, &vm->requests, op, on_request_timeout,
-		vm->env->request_timeout_ns);
-	if (!p)
-		return error_set(err, ENOMEM, "out of memory");
+	}
 	m->hdr.seq = p->seq = ++vm->next_seq;
-	p->when_done = when_done;
-	r = msg_send(vm->process.sock, MSG_DAEMON, m, NULL, 0);
+	p->then = then;
+	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, n_fds);
 	if (r == 0) {
 		vm->n_requests++;
 		return API_PENDING;
@@ -137,7 +144,8 @@ int vm_act(
 		return -err->code;
 	if (vm->state == actions[a].already && vm->n_requests == 0)
 		return 0;
-	return request(vm, &m, actions[a].done, op, err);
+	return vm_request(vm, &m, NULL, 0,
+		(struct vm_then){actions[a].done, NULL}, op, err);
 }
 
 int vm_console_input(struct vm *vm, const void *data, size_t len,
@@ -155,7 +163,8 @@ int vm_console_input(struct vm *vm, const void *data, size_t len,
 	m.hdr.type = MSG_CONSOLE_INPUT;
 	m.input.len = (uint32_t)len;
 	memcpy(m.input.data, data, len);
-	return request(vm, &m, VM_EVENTS, op, err);
+	return vm_request(
+		vm, &m, NULL, 0, (struct vm_then){VM_EVENTS, NULL}, op, err);
 }
 
 /* Messages nobody waits for: an honest VMM has a few in its life, each of
@@ -166,6 +175,21 @@ static void count_unasked(struct vm *vm)
 
 	if (!log_limit_ok(&vm->unasked_limit, clock_ns(), &ignored))
 		vm_kill(vm, VM_EXIT_CRASHED, "the VMM floods its daemon");
+}
+
+/* A change may take another message, for which the same one waits. */
+static void go_on(struct vm_pending *p)
+{
+	struct vm_change *c = take_ptr(&p->then.change);
+	struct api_op *op = p->op;
+	struct vm *vm = p->vm;
+	struct error err;
+	int r;
+
+	vm_pending_free(p);
+	r = vm_change_done(vm, c, op, &err);
+	if (r != API_PENDING && op)
+		op->done(op, r < 0 ? &err : NULL);
 }
 
 static void take_done(struct vm *vm, const struct msg_done *m)
@@ -182,12 +206,17 @@ static void take_done(struct vm *vm, const struct msg_done *m)
 	}
 	vm->n_requests--;
 	if (m->code == 0) {
-		if (p->when_done != VM_EVENTS)
-			(void)vm_state_after(&vm->state, p->when_done, &err);
-		answer(p, NULL);
+		if (p->then.event != VM_EVENTS)
+			(void)vm_state_after(&vm->state, p->then.event, &err);
+		if (p->then.change)
+			go_on(p);
+		else
+			answer(p, NULL);
 		return;
 	}
-	if (m->code == ENOBUFS)
+	if (p->then.change)
+		vm_change_failed(m->code, &err);
+	else if (m->code == ENOBUFS)
 		error_set(&err, ENOBUFS,
 			"the console's input is full: the guest does not read");
 	else

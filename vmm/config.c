@@ -1,46 +1,63 @@
 #include "vmm/config.h"
 
-#include "vmm/kernel_args.h"
-
 #include "base/cleanup.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-void vm_config_init(struct vm_config *c)
-{
-	*c = (struct vm_config){
-		.machine_config = {.vcpu_count = 1, .mem_size_mib = 128}};
-}
+/* A kind of struct that owns strings, and where in it they are. */
+struct owner {
+	size_t size;
+	unsigned n;
+	size_t at[5];
+};
 
-void vm_boot_source_fini(struct vm_boot_source *b)
-{
-	free(b->kernel_image_path);
-	free(b->initrd_path);
-	free(b->boot_args);
-	*b = (struct vm_boot_source){NULL};
-}
+static const struct owner boot_source_owner = {sizeof(struct vm_boot_source), 3,
+	{offsetof(struct vm_boot_source, kernel_image_path),
+		offsetof(struct vm_boot_source, initrd_path),
+		offsetof(struct vm_boot_source, boot_args)}};
+static const struct owner drive_owner = {sizeof(struct vm_drive), 3,
+	{offsetof(struct vm_drive, drive_id),
+		offsetof(struct vm_drive, path_on_host),
+		offsetof(struct vm_drive, partuuid)}};
+static const struct owner net_owner = {sizeof(struct vm_net), 5,
+	{offsetof(struct vm_net, iface_id),
+		offsetof(struct vm_net, host_dev_name),
+		offsetof(struct vm_net, netns), offsetof(struct vm_net, bridge),
+		offsetof(struct vm_net, guest_mac)}};
+static const struct owner vsock_owner = {sizeof(struct vm_vsock), 2,
+	{offsetof(struct vm_vsock, vsock_id),
+		offsetof(struct vm_vsock, uds_path)}};
+static const struct owner pmem_owner = {sizeof(struct vm_pmem), 2,
+	{offsetof(struct vm_pmem, id), offsetof(struct vm_pmem, path_on_host)}};
 
-void vm_drive_fini(struct vm_drive *d)
-{
-	free(d->drive_id);
-	free(d->path_on_host);
-	free(d->partuuid);
-	*d = (struct vm_drive){NULL};
-}
-
-void vm_config_fini(struct vm_config *c)
-{
-	vm_boot_source_fini(&c->boot_source);
-	for (unsigned i = 0; i < c->n_drives; i++)
-		vm_drive_fini(&c->drives[i]);
-	for (unsigned i = 0; i < c->n_labels; i++) {
-		free(c->labels[i].key);
-		free(c->labels[i].value);
+/* Members that are plain values, and own nothing. */
+static const struct {
+	size_t at, size;
+} plain[] = {
+#define PLAIN(m)                                                               \
+	{                                                                      \
+		offsetof(struct vm_config, m),                                 \
+			sizeof(((struct vm_config *)0)->m)                     \
 	}
-	free(c->labels);
-	vm_config_init(c);
+	PLAIN(machine_config),
+	PLAIN(entropy),
+	PLAIN(balloon),
+	PLAIN(memory_hotplug),
+	PLAIN(serial),
+#undef PLAIN
+};
+
+static char **string_at(const struct owner *o, void *p, unsigned i)
+{
+	return (char **)(void *)((char *)p + o->at[i]);
+}
+
+static void fini_strings(const struct owner *o, void *p)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		free(*string_at(o, p, i));
+	memset(p, 0, o->size);
 }
 
 /* Leaves *ret NULL for NULL. */
@@ -50,32 +67,149 @@ static int copy_string(char **ret, const char *s)
 	return s && !*ret ? -ENOMEM : 0;
 }
 
-static int copy_drive(struct vm_drive *ret, const struct vm_drive *d)
+/* On failure what is in *ret can be freed. */
+static int copy_owner(const struct owner *o, void *ret, const void *from)
 {
-	*ret = *d;
-	ret->drive_id = ret->path_on_host = ret->partuuid = NULL;
-	if (copy_string(&ret->drive_id, d->drive_id) < 0 ||
-		copy_string(&ret->path_on_host, d->path_on_host) < 0 ||
-		copy_string(&ret->partuuid, d->partuuid) < 0)
+	int r = 0;
+
+	memcpy(ret, from, o->size);
+	for (unsigned i = 0; i < o->n; i++) {
+		char **to = string_at(o, ret, i);
+		const char *s = *to;
+
+		*to = NULL;
+		if (r == 0)
+			r = copy_string(to, s);
+	}
+	return r;
+}
+
+void vm_config_init(struct vm_config *c)
+{
+	*c = (struct vm_config){
+		.machine_config = {.vcpu_count = 1, .mem_size_mib = 128}};
+}
+
+void vm_boot_source_fini(struct vm_boot_source *b)
+{
+	fini_strings(&boot_source_owner, b);
+}
+
+void vm_drive_fini(struct vm_drive *d)
+{
+	fini_strings(&drive_owner, d);
+}
+
+void vm_net_fini(struct vm_net *n)
+{
+	fini_strings(&net_owner, n);
+}
+
+void vm_vsock_fini(struct vm_vsock *v)
+{
+	fini_strings(&vsock_owner, v);
+}
+
+void vm_pmem_fini(struct vm_pmem *p)
+{
+	fini_strings(&pmem_owner, p);
+}
+
+void vm_mmds_config_fini(struct vm_mmds_config *m)
+{
+	for (unsigned i = 0; i < m->n_interfaces; i++)
+		free(m->interfaces[i]);
+	*m = (struct vm_mmds_config){false};
+}
+
+void vm_cpu_config_fini(struct vm_cpu_config *cpu)
+{
+	free(cpu->cpuid);
+	free(cpu->msrs);
+	free(cpu->caps);
+	*cpu = (struct vm_cpu_config){NULL};
+}
+
+void vm_config_fini(struct vm_config *c)
+{
+	vm_boot_source_fini(&c->boot_source);
+	for (unsigned i = 0; i < c->n_drives; i++)
+		vm_drive_fini(&c->drives[i]);
+	for (unsigned i = 0; i < c->n_nets; i++)
+		vm_net_fini(&c->nets[i]);
+	for (unsigned i = 0; i < c->n_pmem; i++)
+		vm_pmem_fini(&c->pmem[i]);
+	vm_vsock_fini(&c->vsock);
+	vm_mmds_config_fini(&c->mmds);
+	vm_cpu_config_fini(&c->cpu);
+	for (unsigned i = 0; i < c->n_labels; i++) {
+		free(c->labels[i].key);
+		free(c->labels[i].value);
+	}
+	free(c->labels);
+	vm_config_init(c);
+}
+
+/* n elements of so many bytes, none: NULL. */
+static int copy_array(void **ret, const void *from, unsigned n, size_t size)
+{
+	*ret = NULL;
+	if (n == 0)
+		return 0;
+	*ret = reallocarray(NULL, n, size);
+	if (!*ret)
 		return -ENOMEM;
+	memcpy(*ret, from, n * size);
 	return 0;
 }
 
-static int copy_into(struct vm_config *ret, const struct vm_config *c)
+static int copy_cpu(struct vm_cpu_config *ret, const struct vm_cpu_config *cpu)
 {
-	const struct vm_boot_source *b = &c->boot_source;
-	struct vm_boot_source *to = &ret->boot_source;
+	void *cpuid, *msrs = NULL, *caps = NULL;
+	int r;
 
-	ret->machine_config = c->machine_config;
-	if (copy_string(&to->kernel_image_path, b->kernel_image_path) < 0 ||
-		copy_string(&to->initrd_path, b->initrd_path) < 0 ||
-		copy_string(&to->boot_args, b->boot_args) < 0)
-		return -ENOMEM;
-	for (unsigned i = 0; i < c->n_drives; i++) {
-		ret->n_drives++;
-		if (copy_drive(&ret->drives[i], &c->drives[i]) < 0)
+	r = copy_array(&cpuid, cpu->cpuid, cpu->n_cpuid, sizeof(*cpu->cpuid));
+	if (r == 0)
+		r = copy_array(
+			&msrs, cpu->msrs, cpu->n_msrs, sizeof(*cpu->msrs));
+	if (r == 0)
+		r = copy_array(
+			&caps, cpu->caps, cpu->n_caps, sizeof(*cpu->caps));
+	*ret = *cpu;
+	ret->cpuid = cpuid;
+	ret->msrs = msrs;
+	ret->caps = caps;
+	return r;
+}
+
+static int copy_mmds(struct vm_mmds_config *ret, const struct vm_mmds_config *m)
+{
+	*ret = *m;
+	ret->n_interfaces = 0;
+	for (unsigned i = 0; i < m->n_interfaces; i++) {
+		if (copy_string(&ret->interfaces[i], m->interfaces[i]) < 0)
 			return -ENOMEM;
+		ret->n_interfaces++;
 	}
+	return 0;
+}
+
+/* The elements of an array within *ret; *ret_n counts those begun. */
+static int copy_owners(const struct owner *o, void *ret, unsigned *ret_n,
+	const void *from, unsigned n)
+{
+	int r = 0;
+
+	for (*ret_n = 0; r == 0 && *ret_n < n;) {
+		size_t at = (*ret_n)++ * o->size;
+
+		r = copy_owner(o, (char *)ret + at, (const char *)from + at);
+	}
+	return r;
+}
+
+static int copy_labels(struct vm_config *ret, const struct vm_config *c)
+{
 	for (unsigned i = 0; i < c->n_labels; i++) {
 		char *key = strdup(c->labels[i].key);
 		char *value = strdup(c->labels[i].value);
@@ -86,6 +220,26 @@ static int copy_into(struct vm_config *ret, const struct vm_config *c)
 	return 0;
 }
 
+static int copy_into(struct vm_config *ret, const struct vm_config *c)
+{
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		memcpy((char *)ret + plain[i].at, (const char *)c + plain[i].at,
+			plain[i].size);
+	if (copy_owner(&boot_source_owner, &ret->boot_source, &c->boot_source) <
+			0 ||
+		copy_owners(&drive_owner, ret->drives, &ret->n_drives,
+			c->drives, c->n_drives) < 0 ||
+		copy_owners(&net_owner, ret->nets, &ret->n_nets, c->nets,
+			c->n_nets) < 0 ||
+		copy_owners(&pmem_owner, ret->pmem, &ret->n_pmem, c->pmem,
+			c->n_pmem) < 0 ||
+		copy_owner(&vsock_owner, &ret->vsock, &c->vsock) < 0 ||
+		copy_mmds(&ret->mmds, &c->mmds) < 0 ||
+		copy_cpu(&ret->cpu, &c->cpu) < 0)
+		return -ENOMEM;
+	return copy_labels(ret, c);
+}
+
 int vm_config_copy(struct vm_config *ret, const struct vm_config *c)
 {
 	vm_config_init(ret);
@@ -93,47 +247,6 @@ int vm_config_copy(struct vm_config *ret, const struct vm_config *c)
 		vm_config_fini(ret);
 		return -ENOMEM;
 	}
-	return 0;
-}
-
-int vm_config_find_drive(const struct vm_config *c, const char *drive_id)
-{
-	for (unsigned i = 0; i < c->n_drives; i++)
-		if (strcmp(c->drives[i].drive_id, drive_id) == 0)
-			return (int)i;
-	return -1;
-}
-
-int vm_config_put_drive(
-	struct vm_config *c, struct vm_drive *d, struct error *err)
-{
-	int at = vm_config_find_drive(c, d->drive_id);
-	struct vm_drive taken = *d;
-
-	*d = (struct vm_drive){NULL};
-	/* The root drive is first, so no other place needs a look. */
-	if (taken.is_root_device && c->n_drives > 0 &&
-		c->drives[0].is_root_device && at != 0) {
-		vm_drive_fini(&taken);
-		return error_field(err, EINVAL, "drives.is_root_device",
-			"drive \"%s\" is the root device already",
-			c->drives[0].drive_id);
-	}
-	if (at < 0 && c->n_drives == VM_MAX_DRIVES) {
-		vm_drive_fini(&taken);
-		return error_field(err, EINVAL, "drives",
-			"a VM has at most %d drives", VM_MAX_DRIVES);
-	}
-	if (at < 0)
-		at = (int)c->n_drives++;
-	else
-		vm_drive_fini(&c->drives[at]);
-	if (taken.is_root_device) {
-		memmove(&c->drives[1], &c->drives[0],
-			(size_t)at * sizeof(c->drives[0]));
-		at = 0;
-	}
-	c->drives[at] = taken;
 	return 0;
 }
 
@@ -151,46 +264,5 @@ int vm_config_add_label(struct vm_config *c, char *key, char *value)
 	}
 	c->labels = more;
 	c->labels[c->n_labels++] = (struct vm_label){key, value};
-	return 0;
-}
-
-int vm_config_check(
-	const struct vm_config *c, uint64_t host_mem_mib, struct error *err)
-{
-	const struct vm_machine_config *m = &c->machine_config;
-
-	if (host_mem_mib && m->mem_size_mib > host_mem_mib)
-		return error_field(err, EINVAL, "machine-config.mem_size_mib",
-			"must be between 1 and %llu, the memory of this host",
-			(unsigned long long)host_mem_mib);
-	if (m->smt && m->vcpu_count > 1 && m->vcpu_count % 2)
-		return error_field(err, EINVAL, "machine-config.vcpu_count",
-			"must be 1 or even with smt");
-	return 0;
-}
-
-int vm_config_cmdline(const struct vm_config *c, char *buf, struct error *err)
-{
-	const char *args = c->boot_source.boot_args;
-	const struct vm_drive *root = &c->drives[0];
-	size_t len;
-	int n;
-
-	if (!args)
-		args = VM_DEFAULT_BOOT_ARGS;
-	len = kernel_args_len(args);
-	if (c->n_drives == 0 || !root->is_root_device)
-		n = snprintf(buf, VM_CMDLINE_MAX, "%s", args);
-	else
-		n = snprintf(buf, VM_CMDLINE_MAX, "%.*s%sroot=%s%s %s%s%s",
-			(int)len, args, len && args[len - 1] != ' ' ? " " : "",
-			root->partuuid ? "PARTUUID=" : "/dev/vda",
-			root->partuuid ? root->partuuid : "",
-			root->is_read_only ? "ro" : "rw", args[len] ? " " : "",
-			args + len);
-	if (n < 0 || n >= VM_CMDLINE_MAX)
-		return error_field(err, EINVAL, "boot-source.boot_args",
-			"the command line with root= is longer than %d bytes",
-			VM_CMDLINE_MAX - 1);
 	return 0;
 }

@@ -27,6 +27,10 @@
 #define VM_DEFAULT_BOOT_ARGS                                                   \
 	"console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux "     \
 	"i8042.dumbkbd"
+/* Where the console is virtio: one of the two, or each line comes twice. */
+#define VM_DEFAULT_BOOT_ARGS_HVC                                               \
+	"console=hvc0 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux "      \
+	"i8042.dumbkbd"
 
 /* How a drive's writes are cached: its flushes are obeyed, or ignored. */
 enum vm_cache_type { VM_CACHE_UNSAFE, VM_CACHE_WRITEBACK };
@@ -37,7 +41,7 @@ enum vm_io_engine { VM_IO_SYNC, VM_IO_ASYNC };
 struct vm_boot_source {
 	char *kernel_image_path; /* NULL: not configured yet */
 	char *initrd_path;       /* NULL: none */
-	char *boot_args;         /* NULL: VM_DEFAULT_BOOT_ARGS */
+	char *boot_args;         /* NULL: VM_DEFAULT_BOOT_ARGS(_HVC) */
 };
 
 enum vm_huge_pages { VM_PAGES_NORMAL, VM_PAGES_2M };
@@ -197,17 +201,31 @@ int vm_config_copy(struct vm_config *ret, const struct vm_config *c);
 
 void vm_boot_source_fini(struct vm_boot_source *b);
 void vm_drive_fini(struct vm_drive *d);
+void vm_net_fini(struct vm_net *n);
+void vm_pmem_fini(struct vm_pmem *p);
+void vm_vsock_fini(struct vm_vsock *v);
+void vm_mmds_config_fini(struct vm_mmds_config *m);
+void vm_cpu_config_fini(struct vm_cpu_config *cpu);
 
 /*
- * Adds a drive or replaces the one of the same id, and keeps the root drive
- * first. Takes *d over (leaving it empty), whatever happens. Fails when there
- * would be two root devices or too many drives.
+ * Adds a drive, interface or pmem device, or replaces the one of the same id,
+ * and keeps a root device first among its kind. Takes *d, *n or *p over
+ * (leaving it empty), whatever happens. Fails when there would be two root
+ * devices or too many of a kind.
  */
 int vm_config_put_drive(
 	struct vm_config *c, struct vm_drive *d, struct error *err);
+int vm_config_put_net(struct vm_config *c, struct vm_net *n, struct error *err);
+int vm_config_put_pmem(
+	struct vm_config *c, struct vm_pmem *p, struct error *err);
 
 /* -1 when there is none. */
 int vm_config_find_drive(const struct vm_config *c, const char *drive_id);
+int vm_config_find_net(const struct vm_config *c, const char *iface_id);
+int vm_config_find_pmem(const struct vm_config *c, const char *id);
+
+/* How many virtio devices the guest will find. */
+unsigned vm_config_count_devices(const struct vm_config *c);
 
 /* Takes key and value over, whatever happens. 0 or -ENOMEM. */
 int vm_config_add_label(struct vm_config *c, char *key, char *value);
@@ -218,6 +236,6 @@ int vm_config_check(
 
 /*
  * Writes the kernel's command line to buf[VM_CMDLINE_MAX]: the boot arguments,
- * and root= for the root drive.
+ * and root= for the root drive or pmem device.
  */
 int vm_config_cmdline(const struct vm_config *c, char *buf, struct error *err);

@@ -34,14 +34,14 @@ static int read_as(enum resource what, struct json_object *o,
 
 	switch (what) {
 	case DOCUMENT:
-		return vm_document_read(o, c, &start, err);
+		return document_read(o, c, &start, err);
 	case BOOT_SOURCE:
 		return boot_source_read(o, c, err);
 	case MACHINE:
 	case MACHINE_PART:
 		return machine_config_read(o, what == MACHINE_PART, c, err);
 	case DRIVE:
-		return drive_read(o, NULL, c, err);
+		return drive_read(o, "drives", NULL, c, err);
 	case RESOURCES:
 		break;
 	}
@@ -86,10 +86,7 @@ static struct json_object *show(const struct vm_config *c)
 {
 	struct json_object *o = json_object_new_object();
 
-	if (c->boot_source.kernel_image_path)
-		json_object_object_add(o, "boot-source", boot_source_write(c));
-	json_object_object_add(o, "machine-config", machine_config_write(c));
-	json_object_object_add(o, "drives", drives_write(c));
+	document_write(o, c);
 	json_object_object_add(o, "labels", labels_write(c));
 	return o;
 }
@@ -107,7 +104,7 @@ static void check_round_trip(const struct vm_config *c)
 	parsed = json_parse(text, strlen(text), &err);
 	check(parsed != NULL);
 	vm_config_init(&back);
-	check(vm_document_read(parsed, &back, &start, &err) == 0);
+	check(document_read(parsed, &back, &start, &err) == 0);
 	again = show(&back);
 	check(json_object_equal(shown, again));
 	vm_config_fini(&back);

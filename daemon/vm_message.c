@@ -1,0 +1,195 @@
+#include "daemon/vm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NS_PER_MS 1000000u
+
+static void fill_bucket(struct bucket_config *to, const struct vm_bucket *b)
+{
+	to->size = b->size;
+	to->one_time_burst = b->one_time_burst;
+	to->refill_ns = b->refill_time_ms * NS_PER_MS;
+}
+
+void vm_fill_limiter(
+	struct rate_limiter_config *to, const struct vm_rate_limiter *l)
+{
+	fill_bucket(&to->bytes, &l->bandwidth);
+	fill_bucket(&to->ops, &l->ops);
+}
+
+static void fill_drive(struct msg_drive *to, const struct vm_drive *d,
+	const struct drive_image *im)
+{
+	to->size_bytes = im->size_bytes;
+	to->direct_align = im->direct_align;
+	to->block_bytes = im->block_bytes;
+	to->read_only = d->is_read_only;
+	to->writeback = d->cache_type == VM_CACHE_WRITEBACK;
+	memcpy(to->serial, d->drive_id,
+		strnlen(d->drive_id, sizeof(to->serial)));
+	vm_fill_limiter(&to->limiter, &d->rate_limiter);
+}
+
+static int fill_drives(struct vm *vm, struct msg_start *m, struct error *err)
+{
+	const struct vm_config *c = &vm->config;
+
+	m->n_drives = (uint8_t)c->n_drives;
+	for (unsigned i = 0; i < c->n_drives; i++) {
+		if (images_measure(vm->id, &c->drives[i], &vm->images.drives[i],
+			    err) < 0)
+			return -err->code;
+		fill_drive(&m->drives[i], &c->drives[i], &vm->images.drives[i]);
+	}
+	return 0;
+}
+
+static int fill_pmem(struct vm *vm, struct msg_start *m, struct error *err)
+{
+	const struct vm_config *c = &vm->config;
+
+	m->n_pmem = (uint8_t)c->n_pmem;
+	for (unsigned i = 0; i < c->n_pmem; i++) {
+		struct pmem_image *im = &vm->images.pmem[i];
+		struct msg_pmem *to = &m->pmem[i];
+
+		if (images_measure_pmem(&c->pmem[i], im, err) < 0)
+			return -err->code;
+		to->file_bytes = im->file_bytes;
+		to->size_bytes =
+			(im->file_bytes + PMEM_ALIGN - 1) & ~(PMEM_ALIGN - 1);
+		to->read_only = c->pmem[i].read_only;
+		vm_fill_limiter(&to->limiter, &c->pmem[i].rate_limiter);
+	}
+	return 0;
+}
+
+/* All but what its tap tells. */
+static void fill_net(struct msg_net *to, const struct vm_net *n)
+{
+	unsigned b[6];
+
+	to->n_pairs = (uint8_t)n->queue_pairs;
+	to->mtu = (uint16_t)n->mtu;
+	to->has_mac = n->guest_mac &&
+		      sscanf(n->guest_mac, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0],
+			      &b[1], &b[2], &b[3], &b[4], &b[5]) == 6;
+	for (unsigned i = 0; to->has_mac && i < sizeof(to->mac); i++)
+		to->mac[i] = (uint8_t)b[i];
+	vm_fill_limiter(&to->rx_limiter, &n->rx_rate_limiter);
+	vm_fill_limiter(&to->tx_limiter, &n->tx_rate_limiter);
+}
+
+static void fill_nets(const struct vm_config *c, struct msg_start *m)
+{
+	const struct vm_mmds_config *mmds = &c->mmds;
+
+	m->n_nets = (uint8_t)c->n_nets;
+	for (unsigned i = 0; i < c->n_nets; i++)
+		fill_net(&m->nets[i], &c->nets[i]);
+	m->has_mmds = mmds->there;
+	m->mmds.version = (uint8_t)mmds->version;
+	m->mmds.ipv4 = mmds->ipv4;
+	m->mmds.imds_compat = mmds->imds_compat;
+	for (unsigned i = 0; i < mmds->n_interfaces; i++)
+		/* vm_config_check(): each is there. */
+		m->nets[vm_config_find_net(c, mmds->interfaces[i])].mmds = 1;
+}
+
+static void fill_balloon(struct msg_start *m, const struct vm_balloon *b)
+{
+	m->has_balloon = b->there;
+	m->balloon.target_pages = vm_balloon_pages(b->amount_mib);
+	m->balloon.stats_interval_s = b->stats_polling_interval_s;
+	m->balloon.deflate_on_oom = b->deflate_on_oom;
+	m->balloon.hinting = b->free_page_hinting;
+	m->balloon.reporting = b->free_page_reporting;
+}
+
+static void fill_memory(struct msg_start *m, const struct vm_memory_hotplug *h)
+{
+	m->has_memory_hotplug = h->there;
+	m->memory_hotplug.region_bytes = (uint64_t)h->total_size_mib << 20;
+	m->memory_hotplug.block_bytes = (uint64_t)h->block_size_mib << 20;
+	m->memory_hotplug.slot_bytes = (uint64_t)h->slot_size_mib << 20;
+	m->memory_hotplug.requested_bytes = (uint64_t)h->requested_size_mib
+					    << 20;
+}
+
+static void fill_cpu(struct msg_start *m, const struct vm_cpu_config *cpu)
+{
+	m->n_cpuid_mods = cpu->n_cpuid;
+	for (unsigned i = 0; i < cpu->n_cpuid; i++) {
+		const struct vm_cpuid_mod *from = &cpu->cpuid[i];
+
+		m->cpuid_mods[i] = (struct msg_cpuid_mod){.leaf = from->leaf,
+			.subleaf = from->subleaf,
+			.flags = from->flags,
+			.reg = from->reg,
+			.keep = from->keep,
+			.set = from->set};
+	}
+	m->n_msr_mods = cpu->n_msrs;
+	for (unsigned i = 0; i < cpu->n_msrs; i++)
+		m->msr_mods[i] =
+			(struct msg_msr_mod){.index = cpu->msrs[i].index,
+				.keep = cpu->msrs[i].keep,
+				.set = cpu->msrs[i].set};
+}
+
+static void fill_machine(struct vm *vm, struct msg_start *m)
+{
+	const struct vm_machine_config *mc = &vm->config.machine_config;
+
+	m->vcpu_count = mc->vcpu_count;
+	m->mem_bytes = (uint64_t)mc->mem_size_mib << 20;
+	m->smt = mc->smt;
+	m->huge_pages = (uint8_t)mc->huge_pages;
+	m->console = (uint8_t)mc->console;
+	m->n_cpuid = vm->env->n_cpuid;
+	memcpy(m->cpuid, vm->env->cpuid, m->n_cpuid * sizeof(m->cpuid[0]));
+}
+
+int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err)
+{
+	const struct vm_config *c = &vm->config;
+
+	memset(m, 0, sizeof(*m));
+	m->hdr.type = MSG_START;
+	m->hdr.seq = ++vm->next_seq;
+	m->protocol = MSG_PROTOCOL;
+	m->shared_bytes = OUTPUT_SHARED_BYTES;
+	m->has_initrd = vm->images.initrd_fd >= 0;
+	fill_machine(vm, m);
+	fill_cpu(m, &c->cpu);
+	if (fill_drives(vm, m, err) < 0 || fill_pmem(vm, m, err) < 0)
+		return -err->code;
+	fill_nets(c, m);
+	m->has_vsock = c->vsock.uds_path != NULL;
+	m->guest_cid = c->vsock.guest_cid;
+	m->has_entropy = c->entropy.there;
+	vm_fill_limiter(&m->entropy_limiter, &c->entropy.rate_limiter);
+	vm_fill_limiter(&m->serial_limiter, &c->serial.rate_limiter);
+	fill_balloon(m, &c->balloon);
+	fill_memory(m, &c->memory_hotplug);
+	return vm_config_cmdline(c, m->cmdline, err);
+}
+
+void vm_place_image_fds(
+	const struct vm *vm, const struct msg_start *m, int *fds)
+{
+	const struct vm_images *im = &vm->images;
+	struct msg_start_fds at;
+
+	msg_start_fds(m, &at);
+	fds[MSG_START_FD_KERNEL] = im->kernel_fd;
+	if (at.initrd >= 0)
+		fds[at.initrd] = im->initrd_fd;
+	for (unsigned i = 0; i < m->n_drives; i++)
+		fds[at.drives + i] = im->drives[i].fd;
+	for (unsigned i = 0; i < m->n_pmem; i++)
+		fds[at.pmem + i] = im->pmem[i].fd;
+}
