@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <poll.h>
 
+#define NS_PER_S 1000000000u
+#define LONGEST_SLEEP_NS (86400ull * NS_PER_S)
+
 /* What a completion's user_data means, in the bits a pointer leaves free. */
 enum tag { TAG_OP, TAG_WATCH, TAG_CANCEL, TAG_MASK = 3 };
 
@@ -298,25 +301,32 @@ static bool fill(struct worker *w)
 	return false;
 }
 
+/* How long to sleep at most: until the next timer. */
+static struct __kernel_timespec time_left(const struct worker *w)
+{
+	uint64_t now = clock_ns(), left = 0;
+
+	if (w->timers->deadline_ns > now)
+		left = w->timers->deadline_ns - now;
+	/* The kernel would add its clock to it, and overflow. */
+	if (left > LONGEST_SLEEP_NS)
+		left = LONGEST_SLEEP_NS;
+	return (struct __kernel_timespec){.tv_sec = (int64_t)(left / NS_PER_S),
+		.tv_nsec = (int64_t)(left % NS_PER_S)};
+}
+
 /* The one io_uring_enter of an iteration. */
 static void submit_and_wait(struct worker *w)
 {
 	bool more = fill(w);
 	struct __kernel_timespec ts = {0}, *timeout = NULL;
 	struct io_uring_cqe *cqe;
-	uint64_t now;
 	int r;
 
 	if (io_uring_sq_ready(&w->ring) > 0)
 		__atomic_store_n(&w->submits, w->submits + 1, __ATOMIC_RELAXED);
 	if (w->timers) {
-		now = clock_ns();
-		if (w->timers->deadline_ns > now)
-			now = w->timers->deadline_ns - now;
-		else
-			now = 0;
-		ts.tv_sec = (int64_t)(now / 1000000000u);
-		ts.tv_nsec = (int64_t)(now % 1000000000u);
+		ts = time_left(w);
 		timeout = &ts;
 	}
 	if (more || w->ready.first)

@@ -585,6 +585,45 @@ START_TEST(a_cancelled_timer_comes_at_once)
 }
 END_TEST
 
+static pthread_t self;
+
+static void note_self(void *arg)
+{
+	(void)arg;
+	self = pthread_self();
+}
+
+static uint64_t cpu_of(clockid_t clock)
+{
+	struct timespec ts;
+
+	ck_assert_int_eq(clock_gettime(clock, &ts), 0);
+	return (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
+}
+
+/* A deadline that never comes is not one that has passed. */
+START_TEST(the_last_deadline_there_is_costs_no_cpu)
+{
+	uint64_t cpu_ns;
+	struct timespec ts = {0, 50 * (long)MS};
+	clockid_t clock;
+
+	probe_init(&ops[0]);
+	timer_args[0].p = &ops[0];
+	timer_args[0].deadline = UINT64_MAX;
+	timer_args[1].p = NULL;
+	timer_args[2].p = NULL;
+	worker_call(w, set_timers, NULL);
+	worker_call(w, note_self, NULL);
+	ck_assert_int_eq(pthread_getcpuclockid(self, &clock), 0);
+	cpu_ns = cpu_of(clock);
+	nanosleep(&ts, NULL);
+	ck_assert_uint_lt(cpu_of(clock) - cpu_ns, 10 * MS);
+	worker_call(w, cancel, &ops[0].op);
+	probe_wait(&ops[0]);
+}
+END_TEST
+
 static int order[8];
 static unsigned n_order;
 
@@ -1014,6 +1053,7 @@ int main(void)
 	tcase_add_test(io, a_hole_is_punched);
 	tcase_add_test(io, timers_come_in_their_order_and_not_before);
 	tcase_add_test(io, a_cancelled_timer_comes_at_once);
+	tcase_add_test(io, the_last_deadline_there_is_costs_no_cpu);
 	tcase_add_test(io, what_is_deferred_again_waits_for_the_others);
 	tcase_add_test(io, calls_of_many_threads_are_all_run);
 	tcase_add_test(kicks, each_signal_wakes_the_worker);
