@@ -20,6 +20,7 @@
 #define MMDS_IMAGE_MAX (8u << 20)
 #define MMDS_VALUE_MAX 51200u /* bytes, of a value in one form */
 #define MMDS_MAX_DEPTH 32
+#define MMDS_PATH_MAX 4096u /* bytes, of one that is looked up */
 
 struct mmds_entry {
 	uint32_t name, name_len;

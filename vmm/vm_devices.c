@@ -89,6 +89,7 @@ int vm_create_devices(struct vm *vm, const struct msg_start *start,
 		const struct msg_start *start, const int *fds,
 		struct error *err) = {
 		vm_create_drives,
+		vm_create_mmds, /* none itself: what interfaces lead to */
 	};
 	int r = create_legacy(vm, err);
 
@@ -104,8 +105,9 @@ int vm_obey(struct vm *vm, const union msg *m, const int *fds)
 		return i8042_ctrl_alt_del(&vm->keyboard);
 	case MSG_CONSOLE_INPUT:
 		return serial_input(&vm->serial, m->input.data, m->input.len);
+	case MSG_MMDS:
+		return vm_set_mmds(vm, &m->mmds, fds[0]);
 	default:
-		(void)fds;
 		return -EINVAL;
 	}
 }

@@ -33,6 +33,9 @@ int vm_workers_start(struct vm *vm, struct error *err);
  * vm_obey(); an index that does not exist is -EINVAL). */
 int vm_create_drives(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
+int vm_create_mmds(struct vm *vm, const struct msg_start *start, const int *fds,
+	struct error *err);
+int vm_set_mmds(struct vm *vm, const struct msg_mmds *m, int taken_fd);
 
 /* Where a virtio slot's registers are. */
 static inline uint64_t vm_slot_gpa(unsigned index)
