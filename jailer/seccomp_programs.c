@@ -100,6 +100,10 @@ static const struct rule vcpu[] = {
 };
 
 static const struct rule worker[] = {
+	/* Memory that is plugged and unplugged comes and goes in the guest, and
+	 * what it gives up returns to the host. */
+	IOCTL(KVM_SET_USER_MEMORY_REGION),
+	ONE(madvise, IS32(2, MADV_DONTNEED)),
 	/* On a ring that restricts itself; see virtio/worker.h. */
 	ONE(io_uring_enter,
 		WITHOUT(3, ~(uint64_t)(IORING_ENTER_GETEVENTS |

@@ -146,12 +146,13 @@ static void boot_raw(const char *kernel, const char *initrd)
 
 	if (kvm < 0)
 		err(1, "/dev/kvm");
-	if (gmem_create(&mem, MEM_MIB << 20, LAYOUT_HOLE, LAYOUT_HOLE_END, &e) <
-		0)
+	if (gmem_create(&mem, MEM_MIB << 20, LAYOUT_HOLE, LAYOUT_HOLE_END,
+		    false, &e) < 0)
 		errx(1, "%s", e.msg);
 	vm = kvm_create_vm(kvm);
 	check(vm, "KVM_CREATE_VM");
-	check(kvm_set_memory(vm, 0, 0, mem.regions[0].hva, mem.regions[0].len),
+	check(kvm_set_memory(
+		      vm, 0, 0, mem.regions[0].hva, mem.regions[0].len, 0),
 		"KVM_SET_USER_MEMORY_REGION");
 	check(kvm_create_irqchip(vm), "KVM_CREATE_IRQCHIP");
 	vcpu = kvm_create_vcpu(vm, 0);

@@ -70,7 +70,8 @@ static int load(struct floor *f, const char *kernel_path, struct error *err)
 
 	if (kernel < 0)
 		return error_errno(err, errno, "%s", kernel_path);
-	r = gmem_create(&mem, f->mem_bytes, LAYOUT_HOLE, LAYOUT_HOLE_END, err);
+	r = gmem_create(
+		&mem, f->mem_bytes, LAYOUT_HOLE, LAYOUT_HOLE_END, false, err);
 	if (r < 0)
 		return r;
 	r = boot_load(&mem, &images, &f->entry, err);
@@ -130,7 +131,7 @@ static int make_memory(struct floor *f, struct machine *m)
 	for (unsigned i = 0; i < f->n_pages; i++)
 		memcpy((uint8_t *)m->mem + f->pages[i].gpa, f->pages[i].data,
 			PAGE);
-	return kvm_set_memory(m->vm, 0, 0, m->mem, f->mem_bytes);
+	return kvm_set_memory(m->vm, 0, 0, m->mem, f->mem_bytes, 0);
 }
 
 /* Memory before the irqchip; no interval timer. */

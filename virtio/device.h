@@ -40,6 +40,9 @@ struct virtio_transport_ops {
 	 * right). */
 	void (*config_update)(
 		struct virtio_dev *d, size_t off, const void *data, size_t len);
+	/* The same for what the driver knows already: no interrupt. */
+	void (*config_set)(
+		struct virtio_dev *d, size_t off, const void *data, size_t len);
 	/* -EPROTO from virtq_pop: sets DEVICE_NEEDS_RESET. */
 	void (*broken)(struct virtio_dev *d);
 };

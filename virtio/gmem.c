@@ -1,10 +1,15 @@
 #include "virtio/gmem.h"
 
 #include <errno.h>
+#include <linux/mman.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define HUGE_BYTES (2ull << 20)
+#define HUGE_FLAGS (MAP_HUGETLB | MAP_HUGE_2MB)
+
+#define BITS 64u /* in a word of the blocks' bitmap */
 
 int gmem_add(struct gmem *m, uint64_t gpa, void *hva, uint64_t len)
 {
@@ -28,59 +33,79 @@ int gmem_add(struct gmem *m, uint64_t gpa, void *hva, uint64_t len)
 }
 
 /*
- * len bytes at a multiple of HUGE_BYTES, as the regions' addresses in the guest
- * are: where the host backs it with huge pages, one nested fault maps 512 small
- * ones. Without MAP_NORESERVE: what the host cannot ever back is refused here.
+ * At a multiple of HUGE_BYTES, as the regions' addresses in the guest are:
+ * where the host backs it with huge pages, one nested fault maps 512 small
+ * ones.
  */
-static void *map_aligned(uint64_t len)
+int gmem_map(void **ret, uint64_t len, int flags)
 {
 	uint64_t before, after;
 	uint8_t *p;
 
-	if (len > UINT64_MAX - HUGE_BYTES) {
-		errno = ENOMEM;
-		return MAP_FAILED;
-	}
-	p = mmap(NULL, len + HUGE_BYTES, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return MAP_FAILED;
-	before = -(uintptr_t)p % HUGE_BYTES;
-	after = HUGE_BYTES - before;
-	munmap(p, before); /* which may be nothing, and fail */
-	munmap(p + before + len, after);
-	return p + before;
-}
-
-static int map_region(struct gmem *m, uint64_t gpa, uint64_t len)
-{
-	void *hva = map_aligned(len);
-	int r;
-
-	if (hva == MAP_FAILED)
-		return -errno;
-	r = gmem_add(m, gpa, hva, len);
-	if (r < 0) {
-		munmap(hva, len);
-		return r;
+	if (len > UINT64_MAX - HUGE_BYTES)
+		return -ENOMEM;
+	flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+	if (flags & MAP_HUGETLB) { /* aligned, and never in part */
+		p = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, -1, 0);
+		if (p == MAP_FAILED)
+			return -errno;
+	} else {
+		p = mmap(NULL, len + HUGE_BYTES, PROT_READ | PROT_WRITE, flags,
+			-1, 0);
+		if (p == MAP_FAILED)
+			return -errno;
+		before = -(uintptr_t)p % HUGE_BYTES;
+		after = HUGE_BYTES - before;
+		munmap(p, before); /* which may be nothing, and fail */
+		munmap(p + before + len, after);
+		p += before;
 	}
 	/* A core dump of the VMM shall not hold the guest's secrets. */
-	madvise(hva, len, MADV_DONTDUMP);
+	madvise(p, len, MADV_DONTDUMP);
+	*ret = p;
 	return 0;
 }
 
-int gmem_create(struct gmem *ret, uint64_t mem_bytes, uint64_t hole,
-	uint64_t hole_end, struct error *err)
+/* Without MAP_NORESERVE: what the host cannot ever back is refused here. */
+static int map_region(struct gmem *m, uint64_t gpa, uint64_t len)
 {
-	struct gmem m = {.n = 0};
+	void *hva = NULL;
+	int r;
+
+	r = gmem_map(&hva, len, m->huge ? HUGE_FLAGS : 0);
+	if (r < 0)
+		return r;
+	r = gmem_add(m, gpa, hva, len);
+	if (r < 0)
+		munmap(hva, len);
+	return r;
+}
+
+static int too_few_huge_pages(uint64_t len, struct error *err)
+{
+	return error_field(err, ENOMEM, "machine-config.huge_pages",
+		"the host does not have %llu free huge pages of 2 MiB: raise "
+		"/proc/sys/vm/nr_hugepages",
+		(unsigned long long)(len / HUGE_BYTES));
+}
+
+int gmem_create(struct gmem *ret, uint64_t mem_bytes, uint64_t hole,
+	uint64_t hole_end, bool huge, struct error *err)
+{
+	struct gmem m = {.huge = huge};
 	uint64_t low = mem_bytes < hole ? mem_bytes : hole;
 	int r;
 
+	if (huge && mem_bytes % HUGE_BYTES)
+		return error_field(err, EINVAL, "machine-config.mem_size_mib",
+			"must be a multiple of 2 with huge pages of 2 MiB");
 	r = map_region(&m, 0, low);
 	if (r == 0 && mem_bytes > low)
 		r = map_region(&m, hole_end, mem_bytes - low);
 	if (r < 0) {
 		gmem_destroy(&m);
+		if (huge && r == -ENOMEM)
+			return too_few_huge_pages(mem_bytes, err);
 		return error_field(err, r == -ENOMEM ? ENOMEM : EINVAL,
 			"machine-config.mem_size_mib",
 			"cannot map %llu MiB of guest memory: %s",
@@ -94,7 +119,93 @@ void gmem_destroy(struct gmem *m)
 {
 	for (unsigned i = 0; i < m->n; i++)
 		munmap(m->regions[i].hva, m->regions[i].len);
+	if (m->hotplug.len)
+		munmap(m->hotplug.hva, m->hotplug.len);
+	free(m->hotplug.there);
+	m->hotplug = (struct gmem_hotplug){0};
 	m->n = 0;
+}
+
+/* What is not plugged costs nothing, so it is not reserved; but huge pages are:
+ * a touch which finds none left is a signal, and not to be had from a guest. */
+int gmem_add_hotplug(struct gmem *m, uint64_t gpa, uint64_t len,
+	uint64_t block_bytes, struct error *err)
+{
+	struct gmem_hotplug h = {
+		.gpa = gpa, .len = len, .block_bytes = block_bytes};
+	void *hva = NULL;
+	int r;
+
+	h.there = calloc(
+		(len / block_bytes + BITS - 1) / BITS, sizeof(h.there[0]));
+	r = h.there ? gmem_map(&hva, len, m->huge ? HUGE_FLAGS : MAP_NORESERVE)
+		    : -ENOMEM;
+	if (r < 0) {
+		free(h.there);
+		if (m->huge)
+			return too_few_huge_pages(len, err);
+		return error_field(err, ENOMEM, "memory-hotplug.total_size_mib",
+			"cannot map %llu MiB: %s",
+			(unsigned long long)(len >> 20), strerror(-r));
+	}
+	h.hva = hva;
+	m->hotplug = h;
+	return 0;
+}
+
+/* The bits of word w that are blocks in [first, last]. */
+static uint64_t mask_of(uint64_t w, uint64_t first, uint64_t last)
+{
+	uint64_t mask = UINT64_MAX;
+
+	if (w == first / BITS)
+		mask &= UINT64_MAX << first % BITS;
+	if (w == last / BITS)
+		mask &= UINT64_MAX >> (BITS - 1 - last % BITS);
+	return mask;
+}
+
+bool gmem_blocks_are(
+	const struct gmem *m, uint64_t off, uint64_t len, bool there)
+{
+	const struct gmem_hotplug *h = &m->hotplug;
+	uint64_t first = off / h->block_bytes;
+	uint64_t last = (off + len - 1) / h->block_bytes;
+
+	for (uint64_t w = first / BITS; w <= last / BITS; w++) {
+		uint64_t word = __atomic_load_n(&h->there[w], __ATOMIC_RELAXED);
+
+		if ((there ? ~word : word) & mask_of(w, first, last))
+			return false;
+	}
+	return true;
+}
+
+void gmem_set_blocks(struct gmem *m, uint64_t off, uint64_t len, bool there)
+{
+	struct gmem_hotplug *h = &m->hotplug;
+	uint64_t first = off / h->block_bytes;
+	uint64_t last = (off + len - 1) / h->block_bytes;
+
+	for (uint64_t w = first / BITS; w <= last / BITS; w++) {
+		uint64_t mask = mask_of(w, first, last);
+
+		if (there)
+			__atomic_fetch_or(&h->there[w], mask, __ATOMIC_RELAXED);
+		else
+			__atomic_fetch_and(
+				&h->there[w], ~mask, __ATOMIC_RELAXED);
+	}
+}
+
+static void *hotplug_range(const struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	const struct gmem_hotplug *h = &m->hotplug;
+	uint64_t off = gpa - h->gpa;
+
+	if (off >= h->len || len == 0 || len > h->len - off)
+		return NULL;
+	return gmem_blocks_are(m, off, len, true) ? h->hva + off : NULL;
 }
 
 void *gmem_range(const struct gmem *m, uint64_t gpa, uint64_t len)
@@ -111,5 +222,5 @@ void *gmem_range(const struct gmem *m, uint64_t gpa, uint64_t len)
 			return NULL;
 		return r->hva + off;
 	}
-	return NULL;
+	return hotplug_range(m, gpa, len);
 }

@@ -3,7 +3,8 @@
 /*
  * virtio-mem (virtio 1.2 §5.15): memory that is plugged and unplugged in blocks
  * while the guest runs. The region's address space is there from the start; its
- * memory only where blocks are plugged.
+ * memory only where blocks are plugged: for devices exactly there (gmem.h), for
+ * the guest in each slot with a plugged block.
  */
 
 #include "base/error.h"
@@ -20,14 +21,12 @@ struct memdev_state {
 } __attribute__((aligned(64)));
 
 struct memdev_config {
-	uint64_t gpa, region_bytes; /* region_bytes: a multiple of a slot */
-	uint64_t block_bytes;       /* a power of two, 2 MiB or more */
-	uint64_t slot_bytes;        /* what set_slot() is asked for at a time */
-	uint64_t requested_bytes;   /* at first */
-	uint8_t *hva;               /* of the whole region; borrowed */
+	struct gmem *mem;         /* borrowed; with its hotplug region */
+	uint64_t slot_bytes;      /* of which the region is a multiple */
+	uint64_t requested_bytes; /* at first; a multiple of the block */
 	/* The first block of a slot is plugged, or its last has gone: makes the
-	 * slot part of the guest's memory or takes it out. 0 or -errno. On the
-	 * worker. */
+	 * slot part of the guest's memory or takes it out. 0 or -errno, and
+	 * nothing has changed. On the worker. */
 	int (*set_slot)(void *arg, unsigned slot, bool there);
 	void *arg;
 	struct memdev_state *state;
@@ -36,5 +35,6 @@ struct memdev_config {
 int memdev_create(struct virtio_dev **ret, struct worker *w,
 	const struct memdev_config *config, struct error *err);
 
-/* On the control thread: a multiple of the block, within the region. */
+/* On the control thread. -EINVAL: not a multiple of the block, or more than the
+ * region. */
 int memdev_request(struct virtio_dev *d, uint64_t bytes);

@@ -70,7 +70,7 @@ static void transport_interrupt(struct virtio_dev *d, struct virtq *q)
 	signal_driver(d->transport_data, VIRTIO_MMIO_INT_VRING);
 }
 
-static void transport_config_update(
+static void transport_config_set(
 	struct virtio_dev *d, size_t off, const void *data, size_t len)
 {
 	struct virtio_mmio *m = d->transport_data;
@@ -80,6 +80,14 @@ static void transport_config_update(
 	memcpy((uint8_t *)d->config + off, data, len);
 	m->config_generation++;
 	pthread_mutex_unlock(&m->config_lock);
+}
+
+static void transport_config_update(
+	struct virtio_dev *d, size_t off, const void *data, size_t len)
+{
+	struct virtio_mmio *m = d->transport_data;
+
+	transport_config_set(d, off, data, len);
 	if (status(m) & VIRTIO_CONFIG_S_DRIVER_OK)
 		signal_driver(m, VIRTIO_MMIO_INT_CONFIG);
 }
@@ -92,6 +100,7 @@ static void transport_broken(struct virtio_dev *d)
 static const struct virtio_transport_ops transport_ops = {
 	.interrupt = transport_interrupt,
 	.config_update = transport_config_update,
+	.config_set = transport_config_set,
 	.broken = transport_broken,
 };
 

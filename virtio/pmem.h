@@ -3,6 +3,9 @@
 /*
  * virtio-pmem (virtio 1.2 §5.19): a file in the guest's address space. Reads
  * and writes are the guest's own, to the mapping; the device only flushes.
+ *
+ * One flush of the file serves all requests that came before it. It counts as
+ * one operation, and as all of the file's bytes.
  */
 
 #include "base/error.h"
@@ -19,8 +22,9 @@ struct pmem_stats {
 
 struct pmem_config {
 	uint64_t gpa, size_bytes; /* both multiples of 2 MiB */
-	int fd;                   /* borrowed until destroy */
-	bool read_only;           /* flushes are no-ops */
+	uint64_t file_bytes;
+	int fd;         /* borrowed until destroy */
+	bool read_only; /* flushes are no-ops */
 	struct rate_limiter_config limiter;
 	struct pmem_stats *stats;
 };

@@ -46,9 +46,11 @@ int kvm_check_extension(int fd, unsigned cap)
 	return check(ioctl(fd, KVM_CHECK_EXTENSION, (unsigned long)cap));
 }
 
-int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len)
+int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len,
+	uint32_t flags)
 {
 	struct kvm_userspace_memory_region r = {.slot = slot,
+		.flags = flags,
 		.guest_phys_addr = gpa,
 		.memory_size = len,
 		.userspace_addr = (uintptr_t)hva};

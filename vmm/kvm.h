@@ -22,8 +22,8 @@ int kvm_check_extension(int fd, unsigned cap);
 
 /* On a VM. Memory slots first, then the irqchip: a change of slots or buses
  * that KVM has readers of waits milliseconds for them. */
-int kvm_set_memory(
-	int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len);
+int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len,
+	uint32_t flags); /* KVM_MEM_*; len 0: the slot goes */
 int kvm_set_tss_addr(int vm, uint64_t gpa);
 int kvm_set_identity_map_addr(int vm, uint64_t gpa);
 int kvm_create_irqchip(int vm);

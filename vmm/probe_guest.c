@@ -127,7 +127,7 @@ static int create(struct guest *g, int kvm)
 	vm = kvm_create_vm(kvm);
 	if (vm < 0)
 		return vm;
-	r = kvm_set_memory(vm, 0, 0, g->mem, MEM_BYTES);
+	r = kvm_set_memory(vm, 0, 0, g->mem, MEM_BYTES, 0);
 	if (r == 0)
 		r = kvm_set_tss_addr(vm, 0xfffbd000);
 	if (r < 0)

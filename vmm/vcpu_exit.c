@@ -2,6 +2,7 @@
 
 #include "vmm/kvm.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -167,5 +168,11 @@ enum vm_exit_reason vcpu_exit_handle(struct kvm_run *run, int vcpu,
 
 void vcpu_exit_failed(int vcpu, int code, struct vcpu_end *ret_end)
 {
-	internal(ret_end, vcpu, "KVM_RUN failed, errno %d", code);
+	/* KVM found no memory where the host has promised some. */
+	if (code == EFAULT)
+		internal(ret_end, vcpu,
+			"the host has lost memory of the guest's (was a pmem "
+			"file cut short?)");
+	else
+		internal(ret_end, vcpu, "KVM_RUN failed, errno %d", code);
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "vmm/boot.h"
+#include "vmm/config.h"
 #include "vmm/regs.h"
 #include "vmm/reset_vector.h"
 #include "vmm/vm_parts.h"
@@ -140,6 +141,8 @@ int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 
 	r = check_start(start, err);
 	if (r == 0)
+		r = memory_plan(&vm->plan, start, err);
+	if (r == 0)
 		r = map_shared(vm, start, fds, err);
 	if (r == 0)
 		r = choose_guid(vm, err);
@@ -147,7 +150,7 @@ int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 		r = begin_vcpus(vm, start->vcpu_count, err);
 	if (r == 0)
 		r = gmem_create(&vm->mem, start->mem_bytes, LAYOUT_HOLE,
-			LAYOUT_HOLE_END, err);
+			LAYOUT_HOLE_END, start->huge_pages == VM_PAGES_2M, err);
 	if (r == 0)
 		r = vm_create_devices(vm, start, fds, err);
 	if (r == 0)

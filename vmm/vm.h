@@ -31,6 +31,7 @@
 #include "vmm/generation.h"
 #include "vmm/i8042.h"
 #include "vmm/layout.h"
+#include "vmm/memory_plan.h"
 #include "vmm/msg.h"
 #include "vmm/platform_tables.h"
 #include "vmm/pvpanic.h"
@@ -55,6 +56,20 @@ struct vm_slot {
 /* Packets must not wait behind a disk, nor a disk behind packets. */
 enum vm_worker { VM_WORKER_IO, VM_WORKER_NET, VM_WORKERS };
 
+/* Which of KVM's memory slots is what. */
+enum vm_kvm_slot {
+	VM_KVM_SLOT_RAM,
+	VM_KVM_SLOT_PMEM = VM_KVM_SLOT_RAM + GMEM_MAX_REGIONS,
+	VM_KVM_SLOT_HOTPLUG = VM_KVM_SLOT_PMEM + VM_MAX_PMEM
+};
+
+/* A file in the guest's address space; not in gmem. */
+struct vm_pmem_map {
+	uint64_t gpa, len; /* len 0: there is none */
+	void *hva;
+	bool read_only;
+};
+
 struct vm {
 	uint64_t ready_ns; /* when main() began */
 	int event_fd;      /* the control thread's: look at events */
@@ -64,6 +79,9 @@ struct vm {
 	struct vm_shared *shared;
 	const struct seccomp_image *seccomp;
 	struct gmem mem;
+	struct memory_plan plan;
+	struct vm_pmem_map pmem_maps[VM_MAX_PMEM];
+	uint64_t hotplug_slot_bytes;
 	struct bus pio, mmio;
 
 	struct console console;

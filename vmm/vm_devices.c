@@ -90,12 +90,28 @@ int vm_create_devices(struct vm *vm, const struct msg_start *start,
 		struct error *err) = {
 		vm_create_drives,
 		vm_create_mmds, /* none itself: what interfaces lead to */
+		vm_create_memory,
+		vm_create_pmem,
 	};
 	int r = create_legacy(vm, err);
 
 	for (size_t i = 0; r == 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		r = kinds[i](vm, start, fds, err);
 	return r < 0 ? r : vm_workers_begin(vm, err);
+}
+
+static int vm_set_limit(struct vm *vm, const struct msg_limit *m)
+{
+	const struct rate_limiter_update u = {.has_bytes = m->has_bytes,
+		.has_ops = m->has_ops,
+		.config = m->config};
+
+	switch (m->kind) {
+	case MSG_LIMIT_PMEM:
+		return vm_limit_pmem(vm, m->index, &u);
+	default:
+		return -EINVAL;
+	}
 }
 
 int vm_obey(struct vm *vm, const union msg *m, const int *fds)
@@ -107,6 +123,10 @@ int vm_obey(struct vm *vm, const union msg *m, const int *fds)
 		return serial_input(&vm->serial, m->input.data, m->input.len);
 	case MSG_MMDS:
 		return vm_set_mmds(vm, &m->mmds, fds[0]);
+	case MSG_MEMORY:
+		return vm_set_memory(vm, m->memory.requested_bytes);
+	case MSG_LIMIT:
+		return vm_set_limit(vm, &m->limit);
 	default:
 		return -EINVAL;
 	}

@@ -17,11 +17,15 @@ static int create_vm(struct vm *vm, int kvm, struct error *err)
 	for (unsigned i = 0; i < vm->mem.n; i++) {
 		const struct gmem_region *g = &vm->mem.regions[i];
 
-		r = kvm_set_memory(vm->vm_fd, i, g->gpa, g->hva, g->len);
+		r = kvm_set_memory(vm->vm_fd, VM_KVM_SLOT_RAM + i, g->gpa,
+			g->hva, g->len, 0);
 		if (r < 0)
 			return error_errno(
 				err, -r, "KVM_SET_USER_MEMORY_REGION");
 	}
+	r = vm_map_pmem(vm, err);
+	if (r < 0)
+		return r;
 	r = kvm_set_tss_addr(vm->vm_fd, LAYOUT_TSS);
 	if (r < 0)
 		return error_errno(err, -r, "KVM_SET_TSS_ADDR");

@@ -36,6 +36,14 @@ int vm_create_drives(struct vm *vm, const struct msg_start *start,
 int vm_create_mmds(struct vm *vm, const struct msg_start *start, const int *fds,
 	struct error *err);
 int vm_set_mmds(struct vm *vm, const struct msg_mmds *m, int taken_fd);
+int vm_create_memory(struct vm *vm, const struct msg_start *start,
+	const int *fds, struct error *err);
+int vm_set_memory(struct vm *vm, uint64_t requested_bytes);
+int vm_create_pmem(struct vm *vm, const struct msg_start *start, const int *fds,
+	struct error *err);
+int vm_map_pmem(struct vm *vm, struct error *err); /* in KVM */
+int vm_limit_pmem(
+	struct vm *vm, unsigned index, const struct rate_limiter_update *u);
 
 /* Where a virtio slot's registers are. */
 static inline uint64_t vm_slot_gpa(unsigned index)

@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int r;
 
 	check(gmem_create(&mem, (choice & 0xf) * MIB + MIB, LAYOUT_HOLE,
-		      LAYOUT_HOLE_END, &err) == 0);
+		      LAYOUT_HOLE_END, false, &err) == 0);
 	images.kernel_fd = image_fd(data, size > 0 ? size - 1 : 0);
 	if (choice & 0x10)
 		images.initrd_fd = image_fd("initrd", 6);

@@ -97,15 +97,23 @@ int kvm_check_extension(int fd, unsigned cap)
 	return (int)cap != fake_kvm.missing_cap;
 }
 
-int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len)
+int kvm_set_memory(int vm, uint32_t slot, uint64_t gpa, void *hva, uint64_t len,
+	uint32_t flags)
 {
+	int r = simple(FAKE_MEMORY);
+
 	(void)vm;
-	(void)hva;
-	if (slot < sizeof(fake_kvm.slots) / sizeof(fake_kvm.slots[0])) {
-		fake_kvm.slots[slot].gpa = gpa;
-		fake_kvm.slots[slot].len = len;
-	}
-	return simple(FAKE_MEMORY);
+	if (r < 0)
+		return r;
+	if (flags & KVM_MEM_READONLY && fake_kvm.refuse_read_only)
+		return -EINVAL;
+	if (slot >= sizeof(fake_kvm.slots) / sizeof(fake_kvm.slots[0]))
+		abort();
+	fake_kvm.slots[slot].gpa = gpa;
+	fake_kvm.slots[slot].hva = hva;
+	fake_kvm.slots[slot].len = len;
+	fake_kvm.slots[slot].flags = flags;
+	return 0;
 }
 
 int kvm_set_tss_addr(int vm, uint64_t gpa)

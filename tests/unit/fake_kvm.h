@@ -57,8 +57,10 @@ struct fake_kvm {
 	unsigned n_order;
 
 	struct {
-		uint64_t gpa, len;
-	} slots[8];
+		uint64_t gpa, len; /* len 0: not there */
+		uint8_t *hva;
+		uint32_t flags;
+	} slots[64]; /* of memory */
 	struct {
 		int fd;
 		uint32_t gsi;
@@ -70,7 +72,8 @@ struct fake_kvm {
 	} ioeventfds[64];
 	struct fake_vcpu vcpu[FAKE_KVM_VCPUS];
 
-	int fail[FAKE_CALLS]; /* what this call returns instead, if not 0 */
+	int fail[FAKE_CALLS];  /* what this call returns instead, if not 0 */
+	bool refuse_read_only; /* memory */
 	bool tsc_deadline;
 	int tsc_khz;
 	int api_version;

@@ -24,8 +24,9 @@ static struct platform platform = {.virtio = devices};
 /* Memory in which nothing is zero, so that every byte has to be written. */
 static void setup(void)
 {
-	ck_assert_int_eq(
-		gmem_create(&mem, MIB, LAYOUT_HOLE, LAYOUT_HOLE_END, &err), 0);
+	ck_assert_int_eq(gmem_create(&mem, MIB, LAYOUT_HOLE, LAYOUT_HOLE_END,
+				 false, &err),
+		0);
 	memset(gmem_range(&mem, 0, MIB), 0xa5, MIB);
 	for (unsigned i = 0; i < DEVICES_MAX; i++)
 		devices[i] = (struct platform_virtio){

@@ -21,8 +21,8 @@ static int kernel_fd, initrd_fd;
 static void make_memory(uint64_t bytes)
 {
 	gmem_destroy(&mem);
-	ck_assert_int_eq(
-		gmem_create(&mem, bytes, LAYOUT_HOLE, LAYOUT_HOLE_END, &err),
+	ck_assert_int_eq(gmem_create(&mem, bytes, LAYOUT_HOLE, LAYOUT_HOLE_END,
+				 false, &err),
 		0);
 }
 

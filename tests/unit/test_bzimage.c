@@ -16,8 +16,9 @@ static struct boot_entry entry;
 static void setup(void)
 {
 	memset(&err, 0, sizeof(err));
-	ck_assert_int_eq(
-		gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END, &err), 0);
+	ck_assert_int_eq(gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END,
+				 false, &err),
+		0);
 	bz_build(&bz);
 }
 
@@ -174,7 +175,7 @@ START_TEST(a_kernel_beyond_the_mapped_gigabyte_is_refused)
 {
 	gmem_destroy(&mem);
 	ck_assert_int_eq(gmem_create(&mem, 2048 * MIB, LAYOUT_HOLE,
-				 LAYOUT_HOLE_END, &err),
+				 LAYOUT_HOLE_END, false, &err),
 		0);
 	bz_header(&bz)->pref_address = 1024 * MIB - BZ_INIT_SIZE;
 	ck_assert_msg(load() == 0, "%s", err.msg);

@@ -15,8 +15,9 @@ static struct boot_entry entry;
 static void setup(void)
 {
 	memset(&err, 0, sizeof(err));
-	ck_assert_int_eq(
-		gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END, &err), 0);
+	ck_assert_int_eq(gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END,
+				 false, &err),
+		0);
 	elf_build(&elf);
 }
 
@@ -123,7 +124,7 @@ START_TEST(a_segment_beyond_the_mapped_gigabyte_is_refused)
 {
 	gmem_destroy(&mem);
 	ck_assert_int_eq(gmem_create(&mem, 2048 * MIB, LAYOUT_HOLE,
-				 LAYOUT_HOLE_END, &err),
+				 LAYOUT_HOLE_END, false, &err),
 		0);
 	elf_phdr(&elf, 1)->p_paddr = 1024 * MIB - ELF_SEG1_MEM;
 	ck_assert_msg(load() == 0, "%s", err.msg);
@@ -138,7 +139,7 @@ START_TEST(a_segment_above_the_hole_is_refused)
 {
 	gmem_destroy(&mem);
 	ck_assert_int_eq(gmem_create(&mem, 4096 * MIB, LAYOUT_HOLE,
-				 LAYOUT_HOLE_END, &err),
+				 LAYOUT_HOLE_END, false, &err),
 		0);
 	elf_phdr(&elf, 1)->p_paddr = LAYOUT_HOLE_END;
 	ck_assert_int_eq(load(), -EINVAL);

@@ -24,8 +24,9 @@ static int irq_fd;
 static void setup(void)
 {
 	irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ck_assert_int_eq(
-		gmem_create(&mem, MIB, LAYOUT_HOLE, LAYOUT_HOLE_END, &err), 0);
+	ck_assert_int_eq(gmem_create(&mem, MIB, LAYOUT_HOLE, LAYOUT_HOLE_END,
+				 false, &err),
+		0);
 	memset(gmem_range(&mem, 0, MIB), 0xa5, MIB);
 	ck_assert_int_eq(generation_init(&g, &mem, irq_fd, first), 0);
 }

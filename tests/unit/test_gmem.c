@@ -125,7 +125,8 @@ START_TEST(create_goes_around_the_hole)
 	struct gmem m;
 	uint8_t *p;
 
-	ck_assert_int_eq(gmem_create(&m, 3 << 20, 2 << 20, 16 << 20, &err), 0);
+	ck_assert_int_eq(
+		gmem_create(&m, 3 << 20, 2 << 20, 16 << 20, false, &err), 0);
 	ck_assert_uint_eq(m.n, 2);
 	p = gmem_range(&m, 0, 2 << 20);
 	ck_assert_ptr_nonnull(p);
@@ -145,7 +146,8 @@ START_TEST(create_below_the_hole_is_one_region)
 	struct error err;
 	struct gmem m;
 
-	ck_assert_int_eq(gmem_create(&m, 2 << 20, 2 << 20, 16 << 20, &err), 0);
+	ck_assert_int_eq(
+		gmem_create(&m, 2 << 20, 2 << 20, 16 << 20, false, &err), 0);
 	ck_assert_uint_eq(m.n, 1);
 	ck_assert_uint_eq(m.regions[0].len, 2 << 20);
 	gmem_destroy(&m);
@@ -171,8 +173,9 @@ START_TEST(create_aligns_each_region_to_a_huge_page_and_maps_no_more)
 		struct error err = {0};
 		struct gmem m;
 
-		ck_assert_int_eq(
-			gmem_create(&m, mib << 20, 2 << 20, 16 << 20, &err), 0);
+		ck_assert_int_eq(gmem_create(&m, mib << 20, 2 << 20, 16 << 20,
+					 false, &err),
+			0);
 		ck_assert_uint_eq(mapped_pages() - before, mib * 256);
 		for (unsigned i = 0; i < m.n; i++) {
 			const struct gmem_region *r = &m.regions[i];
@@ -192,18 +195,19 @@ START_TEST(create_names_the_field_and_leaves_nothing_mapped_when_it_fails)
 	struct gmem m = {.n = 9};
 	unsigned long before = mapped_pages();
 
-	ck_assert_int_eq(gmem_create(&m, 1ull << 60, 1 << 30, 2ull << 30, &err),
+	ck_assert_int_eq(
+		gmem_create(&m, 1ull << 60, 1 << 30, 2ull << 30, false, &err),
 		-ENOMEM);
 	ck_assert_int_eq(err.code, ENOMEM);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
 	ck_assert_uint_eq(m.n, 9);
 	ck_assert_int_eq(gmem_create(&m, UINT64_MAX - 4095, UINT64_MAX,
-				 UINT64_MAX, &err),
+				 UINT64_MAX, false, &err),
 		-ENOMEM);
 	ck_assert_uint_lt(mapped_pages(), before + (1 << 17));
 	/* Also when it is the part below the hole that cannot be. */
 	ck_assert_int_eq(gmem_create(&m, (1ull << 60) + (1 << 20), 1ull << 60,
-				 1ull << 61, &err),
+				 1ull << 61, false, &err),
 		-ENOMEM);
 }
 END_TEST
@@ -213,7 +217,8 @@ START_TEST(create_refuses_to_make_none)
 	struct error err = {.code = 0};
 	struct gmem m;
 
-	ck_assert_int_eq(gmem_create(&m, 0, 2 << 20, 16 << 20, &err), -EINVAL);
+	ck_assert_int_eq(
+		gmem_create(&m, 0, 2 << 20, 16 << 20, false, &err), -EINVAL);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
 }
 END_TEST
@@ -224,10 +229,189 @@ START_TEST(create_refuses_a_layout_that_overlaps_itself)
 	struct gmem m;
 	unsigned long before = mapped_pages();
 
-	ck_assert_int_eq(gmem_create(&m, 3ull << 30, 2ull << 30, 1 << 30, &err),
+	ck_assert_int_eq(
+		gmem_create(&m, 3ull << 30, 2ull << 30, 1 << 30, false, &err),
 		-EINVAL);
 	ck_assert_int_eq(err.code, EINVAL);
 	ck_assert_uint_lt(mapped_pages(), before + (1 << 17));
+}
+END_TEST
+
+/* ---- the hotplug region ---- */
+
+#define BLOCK 0x1000ull
+#define PLUG_GPA 0x40000ull
+#define N_BLOCKS 200ull
+
+static struct gmem make_hotplug(void)
+{
+	struct gmem m = make();
+	struct error err;
+
+	ck_assert_int_eq(
+		gmem_add_hotplug(&m, PLUG_GPA, N_BLOCKS * BLOCK, BLOCK, &err),
+		0);
+	return m;
+}
+
+static void destroy_hotplug(struct gmem *m)
+{
+	m->n = 0; /* not mapped by it */
+	gmem_destroy(m);
+	ck_assert_uint_eq(m->hotplug.len, 0);
+}
+
+START_TEST(hotplug_memory_is_there_block_by_block)
+{
+	struct gmem m = make_hotplug();
+	uint8_t *hva = m.hotplug.hva;
+
+	ck_assert_uint_eq((uintptr_t)hva % (2 << 20), 0);
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA, 1));
+	gmem_set_blocks(&m, 3 * BLOCK, 2 * BLOCK, true);
+	ck_assert_ptr_eq(gmem_range(&m, PLUG_GPA + 3 * BLOCK, 2 * BLOCK),
+		hva + 3 * BLOCK);
+	ck_assert_ptr_eq(gmem_range(&m, PLUG_GPA + 5 * BLOCK - 1, 1),
+		hva + 5 * BLOCK - 1);
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA + 3 * BLOCK - 1, 2));
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA + 5 * BLOCK - 1, 2));
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA + 3 * BLOCK, 0));
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA + 3 * BLOCK, UINT64_MAX));
+	gmem_set_blocks(&m, 3 * BLOCK, BLOCK, false);
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA + 3 * BLOCK, 1));
+	ck_assert_ptr_nonnull(gmem_range(&m, PLUG_GPA + 4 * BLOCK, 1));
+	/* RAM is as it was. */
+	ck_assert_ptr_eq(gmem_range(&m, 0x10000, 0x1000), ram);
+	destroy_hotplug(&m);
+}
+END_TEST
+
+START_TEST(hotplug_memory_ends_with_its_region)
+{
+	struct gmem m = make_hotplug();
+
+	gmem_set_blocks(&m, 0, N_BLOCKS * BLOCK, true);
+	ck_assert_ptr_nonnull(gmem_range(&m, PLUG_GPA, N_BLOCKS * BLOCK));
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA, N_BLOCKS * BLOCK + 1));
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA - 1, 2));
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA + N_BLOCKS * BLOCK - 1, 2));
+	ck_assert_ptr_null(gmem_range(&m, PLUG_GPA + N_BLOCKS * BLOCK, 1));
+	destroy_hotplug(&m);
+}
+END_TEST
+
+/* Ranges of blocks within, at and over the ends of the bitmap's words. */
+static const struct {
+	uint64_t first, n;
+} runs[] = {{0, 1}, {0, 64}, {63, 1}, {63, 2}, {64, 64}, {1, 126}, {60, 140},
+	{128, 72}, {199, 1}, {0, 200}};
+
+START_TEST(runs_of_blocks_change_and_no_others)
+{
+	struct gmem m = make_hotplug();
+	uint64_t first = runs[_i].first, n = runs[_i].n;
+
+	for (int there = 1; there >= 0; there--) {
+		gmem_set_blocks(&m, 0, N_BLOCKS * BLOCK, !there);
+		gmem_set_blocks(&m, first * BLOCK, n * BLOCK, there);
+		for (uint64_t b = 0; b < N_BLOCKS; b++) {
+			bool in = b >= first && b < first + n;
+
+			ck_assert(gmem_blocks_are(
+				&m, b * BLOCK, BLOCK, in ? there : !there));
+			ck_assert(!gmem_blocks_are(
+				&m, b * BLOCK, BLOCK, in ? !there : there));
+		}
+		ck_assert(gmem_blocks_are(&m, first * BLOCK, n * BLOCK, there));
+		if (first > 0)
+			ck_assert(!gmem_blocks_are(&m, (first - 1) * BLOCK,
+				(n + 1) * BLOCK, there));
+		if (first + n < N_BLOCKS)
+			ck_assert(!gmem_blocks_are(
+				&m, first * BLOCK, (n + 1) * BLOCK, there));
+	}
+	destroy_hotplug(&m);
+}
+END_TEST
+
+START_TEST(a_hotplug_region_too_large_names_its_field)
+{
+	struct gmem m = {.n = 0};
+	struct error err = {.code = 0};
+
+	ck_assert_int_eq(
+		gmem_add_hotplug(&m, PLUG_GPA, 1ull << 62, 1ull << 50, &err),
+		-ENOMEM);
+	ck_assert_str_eq(err.field, "memory-hotplug.total_size_mib");
+	ck_assert_uint_eq(m.hotplug.len, 0);
+	ck_assert_ptr_null(m.hotplug.there);
+	gmem_destroy(&m);
+}
+END_TEST
+
+/* ---- huge pages ---- */
+
+static long free_huge_pages(void)
+{
+	char text[32] = "";
+	FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/"
+			"free_hugepages",
+		"r");
+
+	if (!f)
+		return -1;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	fclose(f);
+	return strtol(text, NULL, 10);
+}
+
+START_TEST(too_few_huge_pages_are_told_by_field_and_what_to_do)
+{
+	struct error err = {.code = 0};
+	struct gmem m = {.n = 9};
+	uint64_t bytes = 1ull << 46; /* more than any host has */
+
+	ck_assert_int_eq(
+		gmem_create(&m, bytes, 3ull << 30, 4ull << 30, true, &err),
+		-ENOMEM);
+	ck_assert_str_eq(err.field, "machine-config.huge_pages");
+	ck_assert_ptr_nonnull(strstr(err.msg, "33554432 free"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "/proc/sys/vm/nr_hugepages"));
+	ck_assert_uint_eq(m.n, 9);
+	m = (struct gmem){.huge = true};
+	ck_assert_int_eq(
+		gmem_add_hotplug(&m, 1ull << 32, bytes, 1ull << 30, &err),
+		-ENOMEM);
+	ck_assert_str_eq(err.field, "machine-config.huge_pages");
+}
+END_TEST
+
+START_TEST(huge_pages_come_in_whole_ones)
+{
+	struct error err = {.code = 0};
+	struct gmem m;
+
+	ck_assert_int_eq(
+		gmem_create(&m, 3 << 20, 3ull << 30, 4ull << 30, true, &err),
+		-EINVAL);
+	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
+}
+END_TEST
+
+START_TEST(huge_pages_are_set_aside_at_once)
+{
+	struct error err = {.code = 0};
+	struct gmem m;
+
+	if (free_huge_pages() < 4)
+		return; /* not on this host; test_linux_memory.py sees to it */
+	ck_assert_int_eq(
+		gmem_create(&m, 4 << 20, 2 << 20, 16 << 20, true, &err), 0);
+	ck_assert(m.huge);
+	memset(m.regions[0].hva, 1, 2 << 20);
+	memset(m.regions[1].hva, 1, 2 << 20);
+	gmem_destroy(&m);
 }
 END_TEST
 
@@ -236,6 +420,7 @@ int main(void)
 	Suite *s = suite_create("gmem");
 	TCase *range = tcase_create("range"), *add = tcase_create("add");
 	TCase *create = tcase_create("create");
+	TCase *plug = tcase_create("hotplug"), *huge = tcase_create("huge");
 	SRunner *r = srunner_create(s);
 	int failed;
 
@@ -256,6 +441,17 @@ int main(void)
 	suite_add_tcase(s, range);
 	suite_add_tcase(s, add);
 	suite_add_tcase(s, create);
+	tcase_add_test(plug, hotplug_memory_is_there_block_by_block);
+	tcase_add_test(plug, hotplug_memory_ends_with_its_region);
+	tcase_add_loop_test(plug, runs_of_blocks_change_and_no_others, 0,
+		sizeof(runs) / sizeof(runs[0]));
+	tcase_add_test(plug, a_hotplug_region_too_large_names_its_field);
+	tcase_add_test(
+		huge, too_few_huge_pages_are_told_by_field_and_what_to_do);
+	tcase_add_test(huge, huge_pages_come_in_whole_ones);
+	tcase_add_test(huge, huge_pages_are_set_aside_at_once);
+	suite_add_tcase(s, plug);
+	suite_add_tcase(s, huge);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);

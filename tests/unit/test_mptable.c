@@ -15,8 +15,8 @@ static struct error err;
 /* Memory in which nothing is zero, so that every byte has to be written. */
 static void setup(void)
 {
-	ck_assert_int_eq(
-		gmem_create(&mem, 1 << 20, LAYOUT_HOLE, LAYOUT_HOLE_END, &err),
+	ck_assert_int_eq(gmem_create(&mem, 1 << 20, LAYOUT_HOLE,
+				 LAYOUT_HOLE_END, false, &err),
 		0);
 	memset(gmem_range(&mem, 0, 1 << 20), 0xa5, 1 << 20);
 }

@@ -15,8 +15,9 @@ static struct boot_entry entry;
 static void setup(void)
 {
 	memset(&err, 0, sizeof(err));
-	ck_assert_int_eq(
-		gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END, &err), 0);
+	ck_assert_int_eq(gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END,
+				 false, &err),
+		0);
 	elf_build_pvh(&elf);
 }
 
@@ -118,7 +119,7 @@ START_TEST(a_kernel_beyond_the_first_gigabyte_is_loaded)
 {
 	gmem_destroy(&mem);
 	ck_assert_int_eq(gmem_create(&mem, 4096 * MIB, LAYOUT_HOLE,
-				 LAYOUT_HOLE_END, &err),
+				 LAYOUT_HOLE_END, false, &err),
 		0);
 	elf_phdr(&elf, 0)->p_paddr = 1024 * MIB;
 	ck_assert_msg(load() == 0, "%s", err.msg);

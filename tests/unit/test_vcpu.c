@@ -201,7 +201,7 @@ static int run_efault(struct kvm_run *run, void *arg)
 {
 	(void)run;
 	(void)arg;
-	return -EFAULT;
+	return -EINVAL;
 }
 
 START_TEST(a_kvm_run_that_fails_ends_the_guest)
@@ -213,7 +213,7 @@ START_TEST(a_kvm_run_that_fails_ends_the_guest)
 	create_and_start(1);
 	vcpus_run(&vcpus);
 	ck_assert_int_eq(wait_end(), VM_EXIT_INTERNAL_ERROR);
-	ck_assert_str_eq(end_detail, "KVM_RUN failed, errno 14 at rip 0x1234");
+	ck_assert_str_eq(end_detail, "KVM_RUN failed, errno 22 at rip 0x1234");
 }
 END_TEST
 

@@ -148,9 +148,18 @@ END_TEST
 
 START_TEST(a_failed_entry_is_an_internal_error)
 {
+	vcpu_exit_failed(vcpu, EINVAL, &end);
+	ck_assert_int_eq(end.reason, VM_EXIT_INTERNAL_ERROR);
+	ck_assert_str_eq(end.detail, "KVM_RUN failed, errno 22 at rip 0x1234");
+}
+END_TEST
+
+START_TEST(memory_the_host_has_lost_is_said_so)
+{
 	vcpu_exit_failed(vcpu, EFAULT, &end);
 	ck_assert_int_eq(end.reason, VM_EXIT_INTERNAL_ERROR);
-	ck_assert_str_eq(end.detail, "KVM_RUN failed, errno 14 at rip 0x1234");
+	ck_assert_ptr_nonnull(strstr(end.detail, "pmem file cut short"));
+	ck_assert_ptr_nonnull(strstr(end.detail, "at rip 0x1234"));
 }
 END_TEST
 
@@ -321,6 +330,7 @@ int main(void)
 	tcase_add_loop_test(
 		tc_ends, each_end_is_told_with_its_details, 0, N_ENDS);
 	tcase_add_test(tc_ends, a_failed_entry_is_an_internal_error);
+	tcase_add_test(tc_ends, memory_the_host_has_lost_is_said_so);
 	suite_add_tcase(s, tc_ends);
 
 	srunner_run_all(sr, CK_ENV);

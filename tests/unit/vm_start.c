@@ -79,6 +79,18 @@ void vm_start_make(struct vm_start *s, unsigned n_drives)
 	}
 }
 
+unsigned vm_start_add_pmem(struct vm_start *s, uint64_t bytes, bool read_only)
+{
+	unsigned index = s->msg.start.n_pmem++;
+
+	s->msg.start.pmem[index] = (struct msg_pmem){
+		.size_bytes = (bytes + 2 * MIB - 1) / (2 * MIB) * (2 * MIB),
+		.file_bytes = bytes,
+		.read_only = read_only};
+	s->fds[s->n_fds++] = sized_memfd(bytes);
+	return index;
+}
+
 void vm_start_free(struct vm_start *s)
 {
 	for (unsigned i = 0; i < s->n_fds; i++)
@@ -103,6 +115,9 @@ void vm_start_destroy_vm(struct vm *vm)
 		if (vm->slots[i].dev)
 			vm->slots[i].dev->ops->destroy(vm->slots[i].dev);
 	gmem_destroy(&vm->mem);
+	for (unsigned i = 0; i < VM_MAX_PMEM; i++)
+		if (vm->pmem_maps[i].len)
+			munmap(vm->pmem_maps[i].hva, vm->pmem_maps[i].len);
 	if (vm->shared)
 		munmap(vm->shared, SHARED_BYTES);
 	if (vm->seccomp)

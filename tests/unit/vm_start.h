@@ -17,6 +17,8 @@ struct vm_start {
 
 /* One vCPU, 16 MiB, a small ELF kernel, n_drives disks of 1 MiB. */
 void vm_start_make(struct vm_start *s, unsigned n_drives);
+/* The next pmem device, of an empty file of so many bytes: its index. */
+unsigned vm_start_add_pmem(struct vm_start *s, uint64_t bytes, bool read_only);
 void vm_start_free(struct vm_start *s);
 
 /* What the process's end does: everything a VM made. */
