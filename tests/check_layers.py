@@ -31,9 +31,10 @@ BELONGS = {
     r"#\s*include\s*<linux/if_tun\.h>": ["net/"],
     r"\bTUN(SET|GET|ATTACH|DETACH)\w*": ["net/"],
     r"\bioctl\s*\([^;]*\bKVM_\w+": ["vmm/kvm.c"],
-    # Paths are opened by the daemon and by the jail's maker alone.
+    # Paths are opened by the daemon, by the jail's maker, and by the command
+    # that its user runs.
     r"\b(open|openat|openat2|creat|fopen|opendir)\s*\(": [
-        "daemon/", "jailer/", "vmm/probe.c"],
+        "daemon/", "jailer/", "vmm/probe.c", "api/cli/"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)

@@ -150,6 +150,11 @@ int msg_recv(int sock, enum msg_end me, union msg *ret, int *ret_fds,
 	/* The daemon takes no descriptors from a VMM: what comes is refused. */
 	n = fd_recv(sock, ret, sizeof(*ret), ret_fds,
 		me == MSG_VMM ? MSG_MAX_FDS : 0, &n_fds);
+	/* The peer left without having read all that we sent. That is told
+	 * once, before what it had sent us, and its last words count. */
+	if (n == -ECONNRESET)
+		n = fd_recv(sock, ret, sizeof(*ret), ret_fds,
+			me == MSG_VMM ? MSG_MAX_FDS : 0, &n_fds);
 	if (n == -ECONNRESET)
 		return 0;
 	if (n == -EMSGSIZE)

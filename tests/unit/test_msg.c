@@ -354,6 +354,23 @@ START_TEST(strings_end_whatever_the_peer_sent)
 }
 END_TEST
 
+START_TEST(last_words_arrive_from_a_peer_that_has_not_read_ours)
+{
+	union msg m, r;
+	unsigned n;
+
+	make(&m, MSG_PAUSE);
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, NULL, 0), 0);
+	make(&m, MSG_EXITING);
+	ck_assert_int_eq(msg_send(pair[1], MSG_VMM, &m, NULL, 0), 0);
+	close(pair[1]);
+	ck_assert_int_eq(msg_recv(pair[0], MSG_DAEMON, &r, NULL, &n), 1);
+	ck_assert_uint_eq(r.hdr.type, MSG_EXITING);
+	ck_assert_int_eq(msg_recv(pair[0], MSG_DAEMON, &r, NULL, &n), 0);
+	pair[1] = -1;
+}
+END_TEST
+
 START_TEST(end_and_nothing_are_told_apart)
 {
 	int got[MSG_MAX_FDS];
@@ -419,6 +436,8 @@ int main(void)
 	tcase_add_test(recv_tc, what_would_be_refused_is_not_sent);
 	tcase_add_test(recv_tc, a_reset_connection_is_an_end);
 	tcase_add_test(recv_tc, strings_end_whatever_the_peer_sent);
+	tcase_add_test(
+		recv_tc, last_words_arrive_from_a_peer_that_has_not_read_ours);
 	tcase_add_test(recv_tc, end_and_nothing_are_told_apart);
 	tcase_add_test(recv_tc, empty_datagram_does_not_smuggle_descriptors);
 	suite_add_tcase(s, recv_tc);
