@@ -1,5 +1,7 @@
 #include "vmm/cpuid.h"
 
+#include "vmm/config.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -10,7 +12,12 @@ _Static_assert(offsetof(struct cpuid_table, entries) ==
 		       offsetof(struct kvm_cpuid2, entries),
 	"a table is a struct kvm_cpuid2 with its entries");
 
-enum reg { EAX, EBX, ECX, EDX };
+enum reg {
+	EAX = VM_CPUID_EAX,
+	EBX = VM_CPUID_EBX,
+	ECX = VM_CPUID_ECX,
+	EDX = VM_CPUID_EDX
+};
 
 /*
  * What a microVM must not see: performance counters and tracing, nested
@@ -139,6 +146,19 @@ static void hide(struct cpuid_table *t)
 				*reg_of(e, hidden_bits[i].reg) &=
 					~hidden_bits[i].bits;
 		}
+	}
+}
+
+static void modify(struct cpuid_table *t, const struct cpuid_config *c)
+{
+	for (unsigned i = 0; i < c->n_mods; i++) {
+		const struct msg_cpuid_mod *m = &c->mods[i];
+		struct kvm_cpuid_entry2 *e = find(t, m->leaf, m->subleaf);
+
+		if (!e)
+			continue;
+		e->flags = m->flags;
+		*reg_of(e, m->reg) = (*reg_of(e, m->reg) & m->keep) | m->set;
 	}
 }
 
@@ -281,7 +301,15 @@ int cpuid_filter(struct cpuid_table *t, const struct cpuid_config *c)
 		max_leaf = e->eax;
 	}
 	hide(t);
-	patch_topology(t, c, threads, amd);
+	r = put(t, (struct kvm_cpuid_entry2){
+			   .function = 0x6, .eax = BIT(2)}); /* ARAT */
+	if (r == 0)
+		r = put_kvm(t, c->tsc_khz != 0);
+	if (r == 0 && c->tsc_khz)
+		r = put_tsc(t, c->tsc_khz, max_leaf, amd);
+	if (r < 0)
+		return r;
+	modify(t, c);
 	e = find(t, 1, 0);
 	if (e) {
 		e->ecx |= BIT(31) | BIT(21); /* a hypervisor; x2APIC */
@@ -289,15 +317,8 @@ int cpuid_filter(struct cpuid_table *t, const struct cpuid_config *c)
 		/* KVM has it with its own APIC, and leaves saying so to us. */
 		e->ecx |= c->tsc_deadline ? BIT(24) : 0;
 	}
-	r = put(t, (struct kvm_cpuid_entry2){
-			   .function = 0x6, .eax = BIT(2)}); /* ARAT */
-	if (r == 0)
-		r = put_topology(t, c, threads);
-	if (r == 0)
-		r = put_kvm(t, c->tsc_khz != 0);
-	if (r == 0 && c->tsc_khz)
-		r = put_tsc(t, c->tsc_khz, max_leaf, amd);
-	return r;
+	patch_topology(t, c, threads, amd);
+	return put_topology(t, c, threads);
 }
 
 void cpuid_set_vcpu(struct cpuid_table *t, unsigned vcpu)

@@ -5,6 +5,8 @@
  * must not see, with this VM's topology, KVM's signature and the TSC's rate.
  */
 
+#include "vmm/msg.h"
+
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +25,10 @@ struct cpuid_config {
 	bool smt;         /* two threads a core */
 	uint32_t tsc_khz; /* 0: unknown, the leaves that tell it are left out */
 	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER */
+	/* Changes to what is left, and to the leaves made here but topology;
+	 * one to a leaf that is not there or is hidden changes nothing. */
+	const struct msg_cpuid_mod *mods;
+	unsigned n_mods;
 };
 
 /*

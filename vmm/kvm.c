@@ -129,6 +129,11 @@ int kvm_get_tsc_khz(int vcpu)
 	return check(ioctl(vcpu, KVM_GET_TSC_KHZ, 0));
 }
 
+int kvm_get_msrs(int vcpu, struct kvm_msrs *msrs)
+{
+	return check(ioctl(vcpu, KVM_GET_MSRS, msrs));
+}
+
 int kvm_set_msrs(int vcpu, const struct kvm_msrs *msrs)
 {
 	return call(vcpu, KVM_SET_MSRS, msrs);

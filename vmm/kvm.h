@@ -39,6 +39,7 @@ int kvm_map_run(int vcpu, size_t bytes, struct kvm_run **ret);
 void kvm_unmap_run(struct kvm_run *run, size_t bytes);
 int kvm_set_cpuid(int vcpu, const struct kvm_cpuid2 *ids);
 int kvm_get_tsc_khz(int vcpu);                           /* the rate */
+int kvm_get_msrs(int vcpu, struct kvm_msrs *msrs);       /* how many it knew */
 int kvm_set_msrs(int vcpu, const struct kvm_msrs *msrs); /* how many it took */
 int kvm_get_regs(int vcpu, struct kvm_regs *ret);
 int kvm_set_regs(int vcpu, const struct kvm_regs *regs);

@@ -1,5 +1,7 @@
 #include "vmm/msg.h"
 
+#include "vmm/config.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -87,6 +89,9 @@ static bool start_bounded(const struct msg_start *m)
 		m->n_cpuid_mods > VM_MAX_CPUID_MODS ||
 		m->n_msr_mods > VM_MAX_MSR_MODS)
 		return false;
+	for (unsigned i = 0; i < m->n_cpuid_mods; i++)
+		if (m->cpuid_mods[i].reg > VM_CPUID_EDX)
+			return false;
 	for (unsigned i = 0; i < m->n_nets; i++)
 		if (m->nets[i].n_pairs < 1 ||
 			m->nets[i].n_pairs > VM_MAX_QUEUE_PAIRS)

@@ -2,6 +2,7 @@
 
 #include "vmm/kvm.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define MSR_IA32_MISC_ENABLE 0x1a0u
@@ -37,4 +38,36 @@ int msrs_set_boot(int vcpu)
 	memcpy(a.entries, boot_msrs, sizeof(boot_msrs));
 	r = kvm_set_msrs(vcpu, &a.m);
 	return r < 0 ? r : 0;
+}
+
+#define FIELD "cpu-config.msr_modifiers"
+
+static int modify(int vcpu, const struct msg_msr_mod *mod, struct error *err)
+{
+	struct {
+		struct kvm_msrs m;
+		struct kvm_msr_entry entry;
+	} a = {.m.nmsrs = 1, .entry.index = mod->index};
+	int r = kvm_get_msrs(vcpu, &a.m);
+
+	if (r != 1)
+		return error_field(err, r < 0 ? -r : EINVAL, FIELD,
+			"this host's KVM has no MSR 0x%x", mod->index);
+	a.entry.data = (a.entry.data & mod->keep) | mod->set;
+	r = kvm_set_msrs(vcpu, &a.m);
+	if (r != 1)
+		return error_field(err, r < 0 ? -r : EINVAL, FIELD,
+			"this host's KVM does not let MSR 0x%x be 0x%llx",
+			mod->index, (unsigned long long)a.entry.data);
+	return 0;
+}
+
+int msrs_modify(
+	int vcpu, const struct msg_msr_mod *mods, unsigned n, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < n; i++)
+		r = modify(vcpu, &mods[i], err);
+	return r;
 }

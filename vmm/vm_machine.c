@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
+#include <string.h>
 
 /* Memory before the irqchip: see kvm.h. */
 static int create_vm(struct vm *vm, int kvm, struct error *err)
@@ -85,6 +86,24 @@ static int bind_devices(struct vm *vm, struct error *err)
 	return r;
 }
 
+static int set_up_cpu(int vcpu, unsigned id, struct cpuid_table *table,
+	const struct msg_start *start, struct error *err)
+{
+	int r;
+
+	cpuid_set_vcpu(table, id);
+	r = kvm_set_cpuid(vcpu, cpuid_table_kvm(table));
+	if (r < 0 && start->n_cpuid_mods)
+		return error_field(err, -r, "cpu-config.cpuid_modifiers",
+			"this host's KVM refuses the CPUID made by them: %s",
+			strerror(-r));
+	if (r == 0)
+		r = msrs_set_boot(vcpu);
+	if (r < 0)
+		return error_errno(err, -r, "setting up vCPU %u", id);
+	return msrs_modify(vcpu, start->msr_mods, start->n_msr_mods, err);
+}
+
 static int set_up_cpus(
 	struct vm *vm, const struct msg_start *start, struct error *err)
 {
@@ -93,6 +112,8 @@ static int set_up_cpus(
 		.smt = start->smt,
 		.tsc_deadline = kvm_check_extension(vm->vm_fd,
 					KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+		.mods = start->cpuid_mods,
+		.n_mods = start->n_cpuid_mods,
 	};
 	struct cpuid_table table = {.nent = start->n_cpuid};
 	int r = kvm_get_tsc_khz(vm->vcpus.cpu[0].fd);
@@ -111,13 +132,14 @@ static int set_up_cpus(
 				.edx = e->edx};
 	}
 	r = cpuid_filter(&table, &config);
-	for (unsigned i = 0; r == 0 && i < start->vcpu_count; i++) {
-		cpuid_set_vcpu(&table, i);
-		r = kvm_set_cpuid(vm->vcpus.cpu[i].fd, cpuid_table_kvm(&table));
-		if (r == 0)
-			r = msrs_set_boot(vm->vcpus.cpu[i].fd);
+	if (r < 0)
+		return error_errno(err, -r, "making the CPUID table");
+	for (unsigned i = 0; i < start->vcpu_count; i++) {
+		r = set_up_cpu(vm->vcpus.cpu[i].fd, i, &table, start, err);
+		if (r < 0)
+			return r;
 	}
-	return r < 0 ? error_errno(err, -r, "setting up the vCPUs") : 0;
+	return 0;
 }
 
 int vm_create_machine(struct vm *vm, const struct msg_start *start,

@@ -211,13 +211,45 @@ int kvm_get_tsc_khz(int vcpu)
 	return fake_kvm.tsc_khz;
 }
 
+static struct kvm_msr_entry *msr_of(struct fake_vcpu *v, uint32_t index)
+{
+	for (unsigned i = 0; i < v->n_msrs; i++)
+		if (v->msrs[i].index == index)
+			return &v->msrs[i];
+	return NULL;
+}
+
+/* As KVM: up to the first one it doesn't know. */
+int kvm_get_msrs(int vcpu, struct kvm_msrs *msrs)
+{
+	int r = simple(FAKE_GET_MSRS);
+
+	for (uint32_t i = 0; r == 0 && i < msrs->nmsrs; i++) {
+		struct kvm_msr_entry *e = &msrs->entries[i];
+		const struct kvm_msr_entry *at =
+			msr_of(vcpu_of(vcpu), e->index);
+
+		if (e->index == fake_kvm.unknown_msr)
+			return (int)i;
+		e->data = at ? at->data : fake_kvm.msr_reset;
+	}
+	return r < 0 ? r : (int)msrs->nmsrs;
+}
+
 int kvm_set_msrs(int vcpu, const struct kvm_msrs *msrs)
 {
 	struct fake_vcpu *v = vcpu_of(vcpu);
 	int r = simple(FAKE_MSRS);
 
-	v->n_msrs = msrs->nmsrs;
-	memcpy(v->msrs, msrs->entries, msrs->nmsrs * sizeof(v->msrs[0]));
+	for (uint32_t i = 0; r == 0 && i < msrs->nmsrs; i++) {
+		struct kvm_msr_entry *at = msr_of(v, msrs->entries[i].index);
+
+		if (msrs->entries[i].index == fake_kvm.fixed_msr)
+			return (int)i;
+		if (!at)
+			at = &v->msrs[v->n_msrs++];
+		*at = msrs->entries[i];
+	}
 	return r < 0 ? r : (int)msrs->nmsrs;
 }
 

@@ -27,6 +27,7 @@ enum fake_call {
 	FAKE_VCPU,
 	FAKE_CPUID,
 	FAKE_MSRS,
+	FAKE_GET_MSRS,
 	FAKE_REGS,
 	FAKE_SREGS,
 	FAKE_CLOCK_CTRL,
@@ -42,7 +43,7 @@ struct fake_vcpu {
 	struct kvm_run *run;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	struct kvm_msr_entry msrs[32];
+	struct kvm_msr_entry msrs[32]; /* as last written, each once */
 	unsigned n_msrs;
 	struct cpuid_table cpuid;
 
@@ -78,6 +79,8 @@ struct fake_kvm {
 	int tsc_khz;
 	int api_version;
 	int missing_cap;                   /* -1: has all that are asked for */
+	uint32_t unknown_msr, fixed_msr;   /* not there; not written; 0: none */
+	uint64_t msr_reset;                /* of every MSR */
 	struct kvm_cpuid_entry2 supported; /* the one leaf */
 };
 

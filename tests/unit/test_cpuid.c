@@ -1,5 +1,7 @@
 #include "vmm/cpuid.h"
 
+#include "vmm/config.h"
+
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -333,6 +335,93 @@ START_TEST(topology_leaf_is_within_the_announced_range)
 }
 END_TEST
 
+static void filter_with(const struct msg_cpuid_mod *mods, unsigned n)
+{
+	const struct cpuid_config c = {.n_vcpus = 2,
+		.tsc_khz = 2500000,
+		.tsc_deadline = true,
+		.mods = mods,
+		.n_mods = n};
+
+	ck_assert_int_eq(cpuid_filter(&t, &c), 0);
+}
+
+START_TEST(modifiers_change_one_register_of_one_leaf)
+{
+	const struct msg_cpuid_mod mods[] = {
+		{7, 1, 1, VM_CPUID_EAX, 0xff00, 0x21},
+		{7, 0, 1, VM_CPUID_EBX, 0, 0x20},
+		{7, 0, 1, VM_CPUID_ECX, ~4u, 0}, {7, 0, 1, VM_CPUID_EDX, 0, 0},
+		{7, 0, 1, VM_CPUID_EDX, ONES, 3}, /* in their order */
+	};
+
+	intel();
+	filter_with(mods, 5);
+	ck_assert_uint_eq(must(7, 1)->eax, 0xff21);
+	ck_assert_uint_eq(must(7, 1)->edx, ~0x100u);
+	ck_assert_uint_eq(must(7, 0)->eax, 2);
+	ck_assert_uint_eq(must(7, 0)->ebx, 0x20);
+	ck_assert_uint_eq(must(7, 0)->ecx, ~0x60802004u);
+	ck_assert_uint_eq(must(7, 0)->edx, 3);
+	ck_assert_uint_eq(must(7, 0)->flags, 1);
+}
+END_TEST
+
+/* A bit that is hidden otherwise, and a leaf that is made here. */
+START_TEST(modifiers_have_the_last_word_on_features)
+{
+	const struct msg_cpuid_mod mods[] = {
+		{1, 0, 0, VM_CPUID_ECX, ONES, 1u << 5},
+		{0x40000001, 0, 0, VM_CPUID_EAX, 1, 0},
+		{0x15, 0, 0, VM_CPUID_EAX, 0, 7},
+	};
+
+	intel();
+	filter_with(mods, 3);
+	ck_assert_uint_eq(must(1, 0)->ecx & 1u << 5, 1u << 5);
+	ck_assert_uint_eq(must(0x40000001, 0)->eax, 1);
+	ck_assert_uint_eq(must(0x15, 0)->eax, 7);
+}
+END_TEST
+
+START_TEST(topology_and_what_kvm_needs_stay_ours)
+{
+	const struct msg_cpuid_mod mods[] = {
+		{1, 0, 0, VM_CPUID_EBX, 0, 0xab1200cd},
+		{1, 0, 0, VM_CPUID_ECX, 0, 0},
+		{1, 0, 0, VM_CPUID_EDX, 0, 0},
+		{4, 0, 1, VM_CPUID_EAX, 0, ONES},
+		{0xb, 0, 1, VM_CPUID_EBX, 0, 99},
+		{0x80000008, 0, 0, VM_CPUID_ECX, 0, ONES},
+	};
+
+	intel();
+	filter_with(mods, 6);
+	ck_assert_uint_eq(must(1, 0)->ebx & 0x00ffffff, 0x0200cd);
+	ck_assert_uint_eq(must(1, 0)->ecx, 1u << 31 | 1u << 24 | 1u << 21);
+	ck_assert_uint_eq(must(1, 0)->edx, 1u << 28);
+	ck_assert_uint_eq(must(4, 0)->eax >> 26, 1);
+	ck_assert_uint_eq(must(0xb, 0)->ebx, 1);
+	ck_assert_uint_eq(must(0x80000008, 0)->ecx, 0);
+}
+END_TEST
+
+START_TEST(modifiers_of_leaves_that_are_not_there_do_nothing)
+{
+	const struct msg_cpuid_mod mods[] = {
+		{0xa, 0, 0, VM_CPUID_EAX, 0, ONES},
+		{0x12345, 0, 0, VM_CPUID_EAX, 0, ONES},
+		{7, 9, 1, VM_CPUID_EAX, 0, ONES},
+	};
+
+	intel();
+	filter_with(mods, 3);
+	ck_assert_ptr_null(leaf(0xa, 0));
+	ck_assert_ptr_null(leaf(0x12345, 0));
+	ck_assert_ptr_null(leaf(7, 9));
+}
+END_TEST
+
 START_TEST(a_full_table_is_refused)
 {
 	intel();
@@ -379,6 +468,10 @@ int main(void)
 		tc, topology_is_the_vms_own_on_amd, 0, n_topologies);
 	tcase_add_test(tc, each_vcpu_has_its_own_apic_id);
 	tcase_add_test(tc, topology_leaf_is_within_the_announced_range);
+	tcase_add_test(tc, modifiers_change_one_register_of_one_leaf);
+	tcase_add_test(tc, modifiers_have_the_last_word_on_features);
+	tcase_add_test(tc, topology_and_what_kvm_needs_stay_ours);
+	tcase_add_test(tc, modifiers_of_leaves_that_are_not_there_do_nothing);
 	tcase_add_test(tc, a_full_table_is_refused);
 	tcase_add_test(tc, an_empty_table_gets_what_is_made_here);
 	suite_add_tcase(s, tc);

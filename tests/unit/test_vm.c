@@ -1,6 +1,7 @@
 #include "tests/unit/fake_kvm.h"
 #include "tests/unit/kernel_images.h"
 #include "tests/unit/vm_start.h"
+#include "vmm/config.h"
 
 #include <check.h>
 #include <errno.h>
@@ -129,6 +130,53 @@ START_TEST(each_vcpu_is_set_up)
 				ck_assert_uint_eq(
 					v->cpuid.entries[k].eax, 2500000);
 	}
+}
+END_TEST
+
+/* On every vCPU; the APIC id stays ours, whatever a modifier says. */
+START_TEST(a_cpu_configuration_reaches_each_vcpu)
+{
+	vm_start_make(&s, 0);
+	s.msg.start.vcpu_count = 2;
+	s.msg.start.n_cpuid_mods = 2;
+	s.msg.start.cpuid_mods[0] = (struct msg_cpuid_mod){
+		.leaf = 1, .reg = VM_CPUID_EAX, .keep = 0xff, .set = 0x600};
+	s.msg.start.cpuid_mods[1] = (struct msg_cpuid_mod){
+		.leaf = 1, .reg = VM_CPUID_EBX, .set = 0x77000000};
+	s.msg.start.cpuid[0].eax = 0xabcd;
+	s.msg.start.n_msr_mods = 1;
+	s.msg.start.msr_mods[0] =
+		(struct msg_msr_mod){.index = 0x10a, .keep = 0xf0, .set = 1};
+	fake_kvm.msr_reset = 0xabc;
+	ck_assert_msg(create() == 0, "%s", err.msg);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct fake_vcpu *v = &fake_kvm.vcpu[i];
+
+		ck_assert_uint_eq(v->cpuid.entries[0].eax, 0x6cd);
+		ck_assert_uint_eq(v->cpuid.entries[0].ebx >> 24, i);
+		ck_assert_uint_eq(v->n_msrs, 3);
+		ck_assert_uint_eq(v->msrs[2].index, 0x10a);
+		ck_assert_uint_eq(v->msrs[2].data, 0xb1);
+	}
+}
+END_TEST
+
+START_TEST(a_cpu_configuration_kvm_refuses_is_told_by_its_field)
+{
+	vm_start_make(&s, 0);
+	s.msg.start.n_cpuid_mods = 1;
+	s.msg.start.cpuid_mods[0].leaf = 1;
+	fake_kvm.fail[FAKE_CPUID] = -EINVAL;
+	ck_assert_int_eq(create(), -EINVAL);
+	ck_assert_str_eq(err.field, "cpu-config.cpuid_modifiers");
+	teardown();
+	setup();
+	vm_start_make(&s, 0);
+	s.msg.start.n_msr_mods = 1;
+	s.msg.start.msr_mods[0].index = 0x1234;
+	fake_kvm.unknown_msr = 0x1234;
+	ck_assert_int_eq(create(), -EINVAL);
+	ck_assert_str_eq(err.field, "cpu-config.msr_modifiers");
 }
 END_TEST
 
@@ -387,6 +435,9 @@ int main(void)
 	tcase_add_test(tc_create, each_drive_has_its_page_its_pin_and_its_kick);
 	tcase_add_test(tc_create, without_drives_there_is_no_worker);
 	tcase_add_test(tc_create, each_vcpu_is_set_up);
+	tcase_add_test(tc_create, a_cpu_configuration_reaches_each_vcpu);
+	tcase_add_test(tc_create,
+		a_cpu_configuration_kvm_refuses_is_told_by_its_field);
 	tcase_add_test(tc_create, process_ready_is_when_main_began);
 	tcase_add_loop_test(
 		tc_create, what_kvm_refuses_fails_the_start, 0, N_NEEDED);
