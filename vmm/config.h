@@ -50,13 +50,27 @@ enum vm_huge_pages { VM_PAGES_NORMAL, VM_PAGES_2M };
  * same ring; kernel messages before its drivers come only over the first. */
 enum vm_console_type { VM_CONSOLE_SERIAL, VM_CONSOLE_VIRTIO };
 
+/* vmm/cpu_template.h; in the order of their names in the API. */
+enum vm_cpu_template {
+	VM_CPU_TEMPLATE_NONE, /* what the host has */
+	VM_CPU_TEMPLATE_V2,
+	VM_CPU_TEMPLATE_V3,
+	VM_CPU_TEMPLATE_V4,
+	VM_CPU_TEMPLATE_C3,
+	VM_CPU_TEMPLATE_T2,
+	VM_CPU_TEMPLATE_T2A,
+	VM_CPU_TEMPLATE_T2CL,
+	VM_CPU_TEMPLATE_T2S,
+	VM_CPU_TEMPLATE_V1N1
+};
+
 struct vm_machine_config {
 	uint32_t vcpu_count;
 	uint32_t mem_size_mib;
 	bool smt;
 	bool track_dirty_pages;
 	uint32_t huge_pages; /* enum vm_huge_pages */
-	uint32_t cpu_template;
+	uint32_t cpu_template; /* enum vm_cpu_template */
 	uint32_t console; /* enum vm_console_type */
 };
 
