@@ -11,6 +11,7 @@ struct document {
 static const struct field table[] = {
 	{"boot-source", FIELD_ELSEWHERE},
 	{"machine-config", FIELD_ELSEWHERE},
+	{"cpu-config", FIELD_ELSEWHERE},
 	{"drives", FIELD_ELSEWHERE},
 	{"network-interfaces", FIELD_ELSEWHERE},
 	{"vsock", FIELD_ELSEWHERE},
@@ -21,7 +22,6 @@ static const struct field table[] = {
 	{"serial", FIELD_ELSEWHERE},
 	{"labels", FIELD_ELSEWHERE},
 	{"start", FIELD_BOOL, false, offsetof(struct document, start)},
-	{"cpu-config", FIELD_UNSUPPORTED},
 	{"logger", FIELD_UNSUPPORTED},
 	{"metrics", FIELD_UNSUPPORTED},
 	{"mmds-config", FIELD_UNSUPPORTED},
@@ -43,6 +43,7 @@ static const struct {
 } sections[] = {
 	{"boot-source", boot_source_read, boot_source_write},
 	{"machine-config", read_machine_config, machine_config_write},
+	{"cpu-config", cpu_config_read, cpu_config_write},
 	{"drives", drives_read, drives_write},
 	{"network-interfaces", network_interfaces_read,
 		network_interfaces_write},

@@ -1,11 +1,15 @@
 #include "api/fields.h"
 #include "api/resources.h"
 
-static const char *const only_none[] = {"None", NULL};
+#include <errno.h>
+#include <string.h>
 
-/* In the order of enum vm_huge_pages and enum vm_console_type. */
+/* In the order of enum vm_huge_pages, enum vm_console_type and enum
+ * vm_cpu_template. */
 static const char *const huge_pages[] = {"None", "2M", NULL};
 static const char *const consoles[] = {"serial", "virtio", NULL};
+static const char *const cpu_templates[] = {"None", "x86-64-v2", "x86-64-v3",
+	"x86-64-v4", "C3", "T2", "T2A", "T2CL", "T2S", NULL};
 
 static const struct field table[] = {
 	{"vcpu_count", FIELD_UINT, true,
@@ -24,19 +28,38 @@ static const struct field table[] = {
 		huge_pages},
 	{"cpu_template", FIELD_CHOICE, false,
 		offsetof(struct vm_machine_config, cpu_template), 0, 0,
-		only_none},
+		cpu_templates},
 	{"console", FIELD_CHOICE, false,
 		offsetof(struct vm_machine_config, console), 0, 0, consoles},
 	{NULL},
 };
+
+/* Firecracker's template that is none of an x86 host. */
+static bool is_v1n1(struct json_object *o)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, "cpu_template", &v) &&
+	       json_object_is_type(v, json_type_string) &&
+	       strcmp(json_object_get_string(v), "V1N1") == 0;
+}
 
 int machine_config_read(struct json_object *o, bool partial,
 	struct vm_config *c, struct error *err)
 {
 	if (!partial)
 		c->machine_config = (struct vm_machine_config){0};
-	return fields_read(
-		table, o, "machine-config", partial, &c->machine_config, err);
+	if (is_v1n1(o))
+		return error_field(err, EINVAL, "machine-config.cpu_template",
+			"V1N1 is for Arm hosts; \"x86-64-v3\" makes different "
+			"x86 hosts look the same");
+	if (fields_read(table, o, "machine-config", partial, &c->machine_config,
+		    err) < 0)
+		return -err->code;
+	/* As in Firecracker, what was put last counts. */
+	if (c->machine_config.cpu_template != VM_CPU_TEMPLATE_NONE)
+		vm_cpu_config_fini(&c->cpu);
+	return 0;
 }
 
 struct json_object *machine_config_write(const struct vm_config *c)

@@ -62,6 +62,12 @@ int boot_source_read(
 	struct json_object *o, struct vm_config *c, struct error *err);
 struct json_object *boot_source_write(const struct vm_config *c);
 
+/* cpu_config.c */
+void cpu_config_put(struct request *r);
+int cpu_config_read(
+	struct json_object *o, struct vm_config *c, struct error *err);
+struct json_object *cpu_config_write(const struct vm_config *c);
+
 /* machine_config.c */
 void machine_config_get(struct request *r);
 void machine_config_put(struct request *r);

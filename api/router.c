@@ -22,6 +22,8 @@ static const struct route routes[] = {
 		API_BODY_MAX},
 	{"PATCH", "/v1/vms/{id}/machine-config", machine_config_patch,
 		BODY_JSON, API_BODY_MAX},
+	{"PUT", "/v1/vms/{id}/cpu-config", cpu_config_put, BODY_JSON,
+		API_BODY_MAX},
 	{"PUT", "/v1/vms/{id}/drives/{drive_id}", drive_put, BODY_JSON,
 		API_BODY_MAX},
 	{"PATCH", "/v1/vms/{id}/drives/{drive_id}", drive_patch, BODY_JSON,

@@ -30,6 +30,7 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	if (!vm->output)
 		error_set(err, ENOMEM, "out of memory");
 	else if (vm_config_check(&vm->config, env->host_mem_mib, err) == 0 &&
+		 vm_cpu_check(env, &vm->config, err) == 0 &&
 		 images_open_all(id, &vm->config, &vm->images, err) == 0) {
 		*ret = vm;
 		return 0;
@@ -160,6 +161,7 @@ int vm_configure(struct vm *vm, struct vm_config *config,
 {
 	if (vm_state_after(&vm->state, VM_EV_CONFIGURE, err) < 0 ||
 		vm_config_check(config, vm->env->host_mem_mib, err) < 0 ||
+		vm_cpu_check(vm->env, config, err) < 0 ||
 		open_section(vm, config, section, sub_id, err) < 0) {
 		vm_config_fini(config);
 		return -err->code;

@@ -134,6 +134,12 @@ void vm_shut_down(struct vm *vm);
 
 /* All of MSG_START but what taps and sockets tell; measures the files again. */
 int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err);
+/* vm_cpu.c: what the configuration makes of the host's CPU; and whether this
+ * host can do it. */
+int vm_cpu_fill(const struct vm_env *env, const struct vm_config *c,
+	struct msg_start *m, struct error *err);
+int vm_cpu_check(
+	const struct vm_env *env, const struct vm_config *c, struct error *err);
 /* Where msg_start_fds() says: kernel, initrd, drives, pmem. */
 void vm_place_image_fds(
 	const struct vm *vm, const struct msg_start *m, int *fds);

@@ -119,27 +119,6 @@ static void fill_memory(struct msg_start *m, const struct vm_memory_hotplug *h)
 					    << 20;
 }
 
-static void fill_cpu(struct msg_start *m, const struct vm_cpu_config *cpu)
-{
-	m->n_cpuid_mods = cpu->n_cpuid;
-	for (unsigned i = 0; i < cpu->n_cpuid; i++) {
-		const struct vm_cpuid_mod *from = &cpu->cpuid[i];
-
-		m->cpuid_mods[i] = (struct msg_cpuid_mod){.leaf = from->leaf,
-			.subleaf = from->subleaf,
-			.flags = from->flags,
-			.reg = from->reg,
-			.keep = from->keep,
-			.set = from->set};
-	}
-	m->n_msr_mods = cpu->n_msrs;
-	for (unsigned i = 0; i < cpu->n_msrs; i++)
-		m->msr_mods[i] =
-			(struct msg_msr_mod){.index = cpu->msrs[i].index,
-				.keep = cpu->msrs[i].keep,
-				.set = cpu->msrs[i].set};
-}
-
 static void fill_machine(struct vm *vm, struct msg_start *m)
 {
 	const struct vm_machine_config *mc = &vm->config.machine_config;
@@ -149,8 +128,6 @@ static void fill_machine(struct vm *vm, struct msg_start *m)
 	m->smt = mc->smt;
 	m->huge_pages = (uint8_t)mc->huge_pages;
 	m->console = (uint8_t)mc->console;
-	m->n_cpuid = vm->env->n_cpuid;
-	memcpy(m->cpuid, vm->env->cpuid, m->n_cpuid * sizeof(m->cpuid[0]));
 }
 
 int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err)
@@ -164,8 +141,8 @@ int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err)
 	m->shared_bytes = OUTPUT_SHARED_BYTES;
 	m->has_initrd = vm->images.initrd_fd >= 0;
 	fill_machine(vm, m);
-	fill_cpu(m, &c->cpu);
-	if (fill_drives(vm, m, err) < 0 || fill_pmem(vm, m, err) < 0)
+	if (vm_cpu_fill(vm->env, c, m, err) < 0 ||
+		fill_drives(vm, m, err) < 0 || fill_pmem(vm, m, err) < 0)
 		return -err->code;
 	fill_nets(c, m);
 	m->has_vsock = c->vsock.uds_path != NULL;

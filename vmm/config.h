@@ -60,8 +60,7 @@ enum vm_cpu_template {
 	VM_CPU_TEMPLATE_T2,
 	VM_CPU_TEMPLATE_T2A,
 	VM_CPU_TEMPLATE_T2CL,
-	VM_CPU_TEMPLATE_T2S,
-	VM_CPU_TEMPLATE_V1N1
+	VM_CPU_TEMPLATE_T2S
 };
 
 struct vm_machine_config {

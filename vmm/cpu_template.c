@@ -2,11 +2,8 @@
 
 #include "vmm/config.h"
 
-#include <errno.h>
 #include <stddef.h>
 #include <string.h>
-
-#define FIELD "machine-config.cpu_template"
 
 struct msg_cpuid_entry *cpu_template_leaf(struct msg_cpuid_entry *entries,
 	uint32_t n, uint32_t leaf, uint32_t index)
@@ -58,10 +55,6 @@ int cpu_template_apply(uint32_t which, struct msg_start *m, struct error *err)
 		return cpu_level_apply(3, m, err);
 	case VM_CPU_TEMPLATE_V4:
 		return cpu_level_apply(4, m, err);
-	case VM_CPU_TEMPLATE_V1N1:
-		return error_field(err, EINVAL, FIELD,
-			"V1N1 is for Arm hosts; \"x86-64-v3\" makes x86 hosts "
-			"look the same");
 	default:
 		return cpu_instance_apply(which, m, err);
 	}
