@@ -34,6 +34,14 @@ class Contract:
                 if method != "parameters":
                     yield method.upper(), path, op
 
+    def url(self, path, vm, sub=None):
+        """A path with its parameters filled in: sub is the one behind {id},
+        as in the examples if it is not given."""
+        path = path.replace("{id}", vm)
+        for p in self.doc["components"]["parameters"].values():
+            path = path.replace("{%s}" % p["name"], sub or p["example"])
+        return path
+
     def operation(self, method, path):
         return self.doc["paths"][path][method.lower()]
 

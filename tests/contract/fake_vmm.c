@@ -1,24 +1,30 @@
 /*
  * Stands in for mayfly-vmm, in the same jail, and misbehaves on command: the
  * word after "fake=" in the kernel arguments says how to answer MSG_START, each
- * byte typed into the console what to do next.
+ * byte typed into the console what to do next. What it is told of devices it
+ * prints, a line a message.
  */
 #include "base/seccomp_image.h"
 #include "vmm/msg.h"
 #include "vmm/shared.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SOCK 3
 
 static struct vm_shared *shared;
 static int wake_fd, seccomp_fd;
+static unsigned until_failure; /* messages; 0: none fails */
 
 static void hang(void)
 {
@@ -78,6 +84,133 @@ static void print(const char *s, size_t n)
 	__atomic_store_n(&shared->console_head, head + n, __ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&shared->wake, 0, __ATOMIC_SEQ_CST))
 		fd_notify(wake_fd);
+}
+
+__attribute__((format(printf, 1, 2))) static void tell(const char *fmt, ...)
+{
+	char line[512];
+	va_list args;
+	int n;
+
+	va_start(args, fmt);
+	n = vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	if (n > 0 && (size_t)n < sizeof(line))
+		print(line, (size_t)n);
+}
+
+static const char *limiter(const struct rate_limiter_config *c)
+{
+	static char text[4][200];
+	static unsigned i;
+	char *to = text[i++ % 4];
+
+	snprintf(to, sizeof(text[0]), "bytes=%llu/%llu/%llu ops=%llu/%llu/%llu",
+		(unsigned long long)c->bytes.size,
+		(unsigned long long)c->bytes.one_time_burst,
+		(unsigned long long)c->bytes.refill_ns,
+		(unsigned long long)c->ops.size,
+		(unsigned long long)c->ops.one_time_burst,
+		(unsigned long long)c->ops.refill_ns);
+	return to;
+}
+
+/* What a descriptor is: its file's size and how it was opened. */
+static const char *file(int fd)
+{
+	static char text[64];
+	int flags = fcntl(fd, F_GETFL);
+	struct stat st;
+
+	if (flags < 0 || fstat(fd, &st) < 0)
+		return "none";
+	snprintf(text, sizeof(text), "%lld%s%s", (long long)st.st_size,
+		(flags & O_ACCMODE) == O_RDONLY ? ",ro" : "",
+		flags & O_DIRECT ? ",direct" : "");
+	return text;
+}
+
+static void tell_devices(const struct msg_start *m, const int *fds)
+{
+	struct msg_start_fds at;
+
+	msg_start_fds(m, &at);
+	tell("machine vcpus=%u mem=%llu smt=%u huge=%u console=%u %s\n",
+		m->vcpu_count, (unsigned long long)m->mem_bytes, m->smt,
+		m->huge_pages, m->console, limiter(&m->serial_limiter));
+	for (unsigned i = 0; i < m->n_drives; i++)
+		tell("drive %.20s size=%llu ro=%u writeback=%u %s file=%s\n",
+			m->drives[i].serial,
+			(unsigned long long)m->drives[i].size_bytes,
+			m->drives[i].read_only, m->drives[i].writeback,
+			limiter(&m->drives[i].limiter),
+			file(fds[at.drives + i]));
+	for (unsigned i = 0; i < m->n_nets; i++) {
+		const struct msg_net *n = &m->nets[i];
+
+		tell("net mac=%u:%02x%02x%02x%02x%02x%02x mtu=%u pairs=%u "
+		     "mmds=%u rx %s tx %s\n",
+			n->has_mac, n->mac[0], n->mac[1], n->mac[2], n->mac[3],
+			n->mac[4], n->mac[5], n->mtu, n->n_pairs, n->mmds,
+			limiter(&n->rx_limiter), limiter(&n->tx_limiter));
+	}
+	for (unsigned i = 0; i < m->n_pmem; i++)
+		tell("pmem size=%llu used=%llu ro=%u %s file=%s\n",
+			(unsigned long long)m->pmem[i].size_bytes,
+			(unsigned long long)m->pmem[i].file_bytes,
+			m->pmem[i].read_only, limiter(&m->pmem[i].limiter),
+			file(fds[at.pmem + i]));
+	if (m->has_vsock)
+		tell("vsock cid=%u\n", m->guest_cid);
+	if (m->has_entropy)
+		tell("entropy %s\n", limiter(&m->entropy_limiter));
+	if (m->has_balloon)
+		tell("balloon target=%u interval=%u oom=%u hinting=%u "
+		     "reporting=%u\n",
+			m->balloon.target_pages, m->balloon.stats_interval_s,
+			m->balloon.deflate_on_oom, m->balloon.hinting,
+			m->balloon.reporting);
+	if (m->has_memory_hotplug)
+		tell("memory region=%llu block=%llu slot=%llu requested=%llu\n",
+			(unsigned long long)m->memory_hotplug.region_bytes,
+			(unsigned long long)m->memory_hotplug.block_bytes,
+			(unsigned long long)m->memory_hotplug.slot_bytes,
+			(unsigned long long)m->memory_hotplug.requested_bytes);
+}
+
+/* A guest that does at once what it is asked for. */
+static void obey_device(const union msg *m, int fd)
+{
+	switch (m->hdr.type) {
+	case MSG_DRIVE:
+		tell("drive index=%u size=%llu align=%s file=%s\n",
+			m->drive.index, (unsigned long long)m->drive.size_bytes,
+			m->drive.direct_align ? "some" : "0", file(fd));
+		close(fd);
+		break;
+	case MSG_LIMIT:
+		tell("limit kind=%u index=%u has=%u,%u %s\n", m->limit.kind,
+			m->limit.index, m->limit.has_bytes, m->limit.has_ops,
+			limiter(&m->limit.config));
+		break;
+	case MSG_BALLOON:
+		tell("balloon what=%u value=%u\n", m->balloon.what,
+			m->balloon.value);
+		if (m->balloon.what == MSG_BALLOON_TARGET)
+			shared->balloon.target_pages =
+				shared->balloon.actual_pages = m->balloon.value;
+		break;
+	case MSG_MEMORY:
+		tell("memory requested=%llu\n",
+			(unsigned long long)m->memory.requested_bytes);
+		shared->memory.plugged_bytes = m->memory.requested_bytes;
+		break;
+	case MSG_CONSOLE_SIZE:
+		tell("size %ux%u\n", m->size.columns, m->size.rows);
+		break;
+	default:
+		break;
+	}
 }
 
 static bool is(const char *mode, const char *want)
@@ -140,6 +273,8 @@ static void lie_in_page(unsigned how)
 		__ATOMIC_SEQ_CST);
 	shared->moments[VM_MOMENT_FIRST_ENTRY] = UINT64_MAX - how;
 	shared->vcpu[0].exits_pio = UINT64_MAX;
+	memset(&shared->balloon, 0xff, sizeof(shared->balloon));
+	memset(&shared->memory, 0xff, sizeof(shared->memory));
 	fd_notify(wake_fd);
 }
 
@@ -230,6 +365,9 @@ static bool obey(const struct msg_console_input *m)
 	case 'E':
 		reply(MSG_DONE, m->hdr.seq, -1);
 		return false;
+	case 'q': /* the next message but so many fails */
+		until_failure = m->data[1];
+		break;
 	case 'L':
 		lie_in_page(m->data[1]);
 		break;
@@ -262,6 +400,10 @@ int main(void)
 	wake_fd = fds[MSG_START_FD_WAKE];
 	if (shared == MAP_FAILED)
 		return 2;
+	if (strstr(m.start.cmdline, "tell"))
+		tell_devices(&m.start, fds);
+	for (unsigned i = MSG_START_FD_FIXED; i < n_fds; i++)
+		close(fds[i]);
 	answer_start(&m.start);
 	for (;;) {
 		int r = msg_recv(SOCK, MSG_VMM, &m, fds, &n_fds);
@@ -272,7 +414,15 @@ int main(void)
 		}
 		if (r != 1)
 			return 0;
-		if (m.hdr.type != MSG_CONSOLE_INPUT || obey(&m.input))
+		if (m.hdr.type == MSG_CONSOLE_INPUT) {
+			if (obey(&m.input))
+				reply(MSG_DONE, m.hdr.seq, 0);
+			continue;
+		}
+		obey_device(&m, fds[0]);
+		if (until_failure && --until_failure == 0)
+			reply(MSG_DONE, m.hdr.seq, EIO);
+		else
 			reply(MSG_DONE, m.hdr.seq, 0);
 	}
 }

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import unittest
 
+import bad_devices
+from bad_devices import SEMANTIC, limiter_rows
 from contract import Contract
 from mayflyd import Mayflyd, skip_unless_possible
 
@@ -20,9 +22,6 @@ EXE, OPENAPI, GUESTS = sys.argv[1:4]
 GOOD = {"path_on_host": "{disk}", "is_root_device": False, "drive_id": "d"}
 KERNEL = {"kernel_image_path": "{kernel}"}
 MACHINE = {"vcpu_count": 1, "mem_size_mib": 16}
-
-# A value the schema allows, and the host's state or another field does not.
-SEMANTIC = "semantic"
 
 # (body, what the message must hold, [SEMANTIC])
 BOOT_SOURCE = [
@@ -93,8 +92,13 @@ MACHINE_CONFIG = [
      "vcpu_count: must be 1 or even with smt", SEMANTIC),
     (MACHINE | {"track_dirty_pages": True},
      "track_dirty_pages: is not supported yet"),
-    (MACHINE | {"huge_pages": "2M"}, "machine-config.huge_pages: must be"),
-    (MACHINE | {"cpu_template": "T2"}, "machine-config.cpu_template: must be"),
+    (MACHINE | {"huge_pages": "1G"}, "machine-config.huge_pages: must be"),
+    (MACHINE | {"huge_pages": "2M", "mem_size_mib": 33},
+     "machine-config.mem_size_mib: must be even with huge_pages 2M", SEMANTIC),
+    (MACHINE | {"console": "ttyS0"},
+     "machine-config.console: must be \"serial\" or \"virtio\""),
+    (MACHINE | {"console": 1}, "machine-config.console: must be"),
+    (MACHINE | {"cpu_template": "T3"}, "machine-config.cpu_template: must be"),
     (MACHINE | {"cpus": 1}, "machine-config.cpus: is not a known field"),
 ]
 
@@ -137,8 +141,7 @@ DRIVE = [
     (GOOD | {"cache_type": 0}, "drives.cache_type: must be \"Unsafe\""),
     (GOOD | {"io_engine": "Threads"}, "drives.io_engine: must be \"Sync\""),
     (GOOD | {"partuuid": "not hex"}, "drives.partuuid: may only hold"),
-    (GOOD | {"rate_limiter": {"ops": {"size": 1, "refill_time": 1}}},
-     "drives.rate_limiter: is not supported yet"),
+    *limiter_rows(GOOD, "rate_limiter", "drives"),
     (GOOD | {"socket": "/x"}, "drives.socket: is not supported yet"),
     (GOOD | {"read_only": True}, "drives.read_only: is not a known field"),
 ]
@@ -193,10 +196,9 @@ DOCUMENT = [
     ({"labels": {f"k{i}": "" for i in range(65)}}, "at most 64 labels"),
     ({"start": 1}, "start: must be true or false"),
     ({"start": True}, "boot-source: is missing", SEMANTIC),
-    ({"vsock": {"guest_cid": 3}}, "vsock: is not supported yet"),
-    ({"network-interfaces": [{"iface_id": "e"}]},
-     "network-interfaces: is not supported yet"),
-    ({"balloon": {"amount_mib": 1}}, "balloon: is not supported yet"),
+    ({"logger": {"level": "Debug"}}, "logger: is not supported yet"),
+    ({"metrics": {"metrics_path": "/x"}}, "metrics: is not supported yet"),
+    *bad_devices.DOCUMENT,
     ({"boot-source": KERNEL | {"boot_args": "x" * 2040}, "start": True,
       "drives": [GOOD | {"is_root_device": True}]},
      "boot-source.boot_args: the command line", SEMANTIC),
@@ -294,7 +296,8 @@ class BadInput(unittest.TestCase):
         cls.addClassCleanup(d.__exit__, None, None, None)
         cls.contract = Contract(OPENAPI)
         host = d.get("/v1/host").json()
-        cls.names = {"kernel": os.path.join(GUESTS, "puppet.elf"),
+        cls.names = {"tap": f"mfbad{os.getpid()}",
+                     "kernel": os.path.join(GUESTS, "puppet.elf"),
                      "host_mib": str(host["memory"]["total_bytes"] >> 20)}
         for name, content in (("disk", bytes(4 << 20)), ("empty", b""),
                               ("small", bytes(511)),
@@ -315,6 +318,9 @@ class BadInput(unittest.TestCase):
             "machine-config": {"vcpu_count": 2, "mem_size_mib": 32},
             "drives": [GOOD | {"drive_id": "root", "is_root_device": True,
                                "path_on_host": cls.names["disk"]}],
+            "network-interfaces": [{
+                "iface_id": "eth9", "host_dev_name": cls.names["tap"],
+                "create": True, "guest_mac": bad_devices.MAC}],
             "labels": {"keep": "me"}})
         assert r.status == 201, r.body
 
@@ -364,6 +370,20 @@ class BadInput(unittest.TestCase):
     def test_drive(self):
         self.check_table(DRIVE, "PUT", "/v1/vms/{id}/drives/{drive_id}",
                          "/v1/vms/a/drives/d")
+
+    def test_devices(self):
+        for table, path, url in (
+                (bad_devices.NETWORK_INTERFACE,
+                 "network-interfaces/{iface_id}", "network-interfaces/eth0"),
+                (bad_devices.PMEM_DEVICE, "pmem/{pmem_id}", "pmem/p0"),
+                (bad_devices.VSOCK_DEVICE, "vsock", "vsock"),
+                (bad_devices.ENTROPY, "entropy", "entropy"),
+                (bad_devices.SERIAL, "serial", "serial"),
+                (bad_devices.BALLOON_DEVICE, "balloon", "balloon"),
+                (bad_devices.MEMORY_HOTPLUG, "hotplug/memory",
+                 "hotplug/memory")):
+            self.check_table(table, "PUT", "/v1/vms/{id}/" + path,
+                             "/v1/vms/a/" + url)
 
     def test_actions(self):
         self.check_table(ACTIONS, "PUT", "/v1/vms/{id}/actions",

@@ -2,7 +2,7 @@
 """The server does what openapi/mayfly.yaml says, and the yaml says all that the
 server does.
 
-usage: test_contract.py MAYFLYD OPENAPI GUESTS_DIR
+usage: test_contract.py MAYFLYD OPENAPI GUESTS_DIR FAKE_VMM
 """
 
 import os
@@ -11,14 +11,22 @@ import sys
 import unittest
 
 from contract import Contract
+from devices import DeviceTests
 from mayflyd import Mayflyd, skip_unless_possible
 
-EXE, OPENAPI, GUESTS = sys.argv[1:4]
+EXE, OPENAPI, GUESTS, FAKE = sys.argv[1:5]
+CONTRACT = Contract(OPENAPI)  # one, which remembers what was seen
 METHODS = {"GET", "PUT", "PATCH", "DELETE", "POST", "HEAD", "OPTIONS"}
 
 # Documented, and provoked by test_faults.py, where the VMM misbehaves.
 NOT_HERE = {429, 500, 503, 504}
-ONLY_WHILE_STARTING = ("DELETE", "/v1/vms/{id}", "409")
+# In need of more than can be had here: a start in progress, a tap.
+ELSEWHERE = {("DELETE", "/v1/vms/{id}", "409"),
+             ("PATCH", "/v1/vms/{id}/network-interfaces/{iface_id}", "204")}
+
+
+class Devices(DeviceTests, unittest.TestCase):
+    exe, fake, contract = EXE, FAKE, CONTRACT
 
 
 class Document(unittest.TestCase):
@@ -27,18 +35,17 @@ class Document(unittest.TestCase):
     def test_yaml_and_server_know_the_same_routes(self):
         out = subprocess.run([EXE, "--list-routes"], check=True,
                              capture_output=True, text=True).stdout
-        written = {f"{m} {p}" for m, p, _ in Contract(OPENAPI).operations()}
+        written = {f"{m} {p}" for m, p, _ in CONTRACT.operations()}
         self.assertEqual(set(out.splitlines()), written)
 
     def test_examples_validate(self):
-        contract = Contract(OPENAPI)
-        for where, schema, value in contract.examples():
+        for where, schema, value in CONTRACT.examples():
             with self.subTest(where):
-                self.assertEqual(contract.errors(schema, value), [])
+                self.assertEqual(CONTRACT.errors(schema, value), [])
 
     def test_schemas_are_schemas(self):
         import jsonschema
-        for name, s in Contract(OPENAPI).doc["components"]["schemas"].items():
+        for name, s in CONTRACT.doc["components"]["schemas"].items():
             with self.subTest(name):
                 jsonschema.Draft202012Validator.check_schema(s)
 
@@ -48,14 +55,14 @@ class Server(unittest.TestCase):
     def setUpClass(cls):
         cls.daemon = Mayflyd(EXE)
         cls.addClassCleanup(cls.daemon.__exit__, None, None, None)
-        cls.contract = Contract(OPENAPI)
+        cls.contract = CONTRACT
         cls.disk = os.path.join(cls.daemon.dir, "disk")
         with open(cls.disk, "wb") as f:
             f.truncate(1 << 20)
 
     def call(self, method, path, body=None, expect=None, vm="a", query="",
-             drive="root"):
-        url = path.replace("{id}", vm).replace("{drive_id}", drive)
+             sub=None):
+        url = self.contract.url(path, vm, sub)
         r = self.daemon.request(method, url + query, body)
         self.contract.check(method, path, r)
         if expect:
@@ -89,7 +96,7 @@ class Server(unittest.TestCase):
         mc = call("GET", "/v1/vms/{id}/machine-config").json()
         self.assertEqual((mc["vcpu_count"], mc["mem_size_mib"]), (1, 32))
         call("PUT", "/v1/vms/{id}/drives/{drive_id}",
-             {"drive_id": "root", "path_on_host": self.disk,
+             {"drive_id": "rootfs", "path_on_host": self.disk,
               "is_root_device": True}, expect=204)
         call("PUT", "/v1/vms/{id}/console", b"x", expect=409)
         call("PATCH", "/v1/vms/{id}/vm", {"state": "Paused"}, expect=409)
@@ -111,7 +118,7 @@ class Server(unittest.TestCase):
                  {"vcpu_count": 1, "mem_size_mib": 64}),
                 ("PATCH", "/v1/vms/{id}/machine-config", {"smt": False}),
                 ("PUT", "/v1/vms/{id}/drives/{drive_id}",
-                 {"drive_id": "root", "path_on_host": self.disk,
+                 {"drive_id": "rootfs", "path_on_host": self.disk,
                   "is_root_device": True}),
                 ("PUT", "/v1/vms/{id}/actions",
                  {"action_type": "InstanceStart"})):
@@ -188,27 +195,28 @@ class Server(unittest.TestCase):
                 else:
                     body = b"x"
             with self.subTest(f"{method} {path}"):
-                drive = "rootfs"
-                self.call(method, path, body, 404, vm="none", drive=drive)
-                self.call(method, path, body, 400, vm="a.b", drive=drive)
-                self.call(method, path, body, 400, vm="x" * 65, drive=drive)
-                if "{drive_id}" in path:
-                    self.call(method, path, body, 400, vm="none", drive="a-b")
+                self.call(method, path, body, 404, vm="none")
+                self.call(method, path, body, 400, vm="a.b")
+                self.call(method, path, body, 400, vm="x" * 65)
+                if path.count("{") > 1:
+                    self.call(method, path, body, 400, vm="none", sub="a-b")
+                    self.call(method, path, body, 400, vm="none", sub="x" * 65)
 
     def test_5_bodies_that_are_too_long_missing_or_unasked_for(self):
         for method, path, op in self.contract.operations():
             with self.subTest(f"{method} {path}"):
                 if "requestBody" in op:
                     self.call(method, path, b" " * 51201, 413)
-                    self.call(method, path, None, 400)
-                    self.call(method, path, b"", 400)
+                    needed = 400 if op["requestBody"]["required"] else 404
+                    self.call(method, path, None, needed)
+                    self.call(method, path, b"", needed)
                 else:
                     self.call(method, path, b"{}", expect=400)
 
     def test_6_other_methods_are_405_and_say_which(self):
         for path, item in self.contract.doc["paths"].items():
             has = {m.upper() for m in item if m != "parameters"}
-            url = path.replace("{id}", "a").replace("{drive_id}", "root")
+            url = self.contract.url(path, "a")
             for method in METHODS - has - {"HEAD"}:
                 with self.subTest(f"{method} {path}"):
                     r = self.daemon.request(method, url)
@@ -232,7 +240,7 @@ class Server(unittest.TestCase):
         for method, path, op in self.contract.operations():
             for status in op["responses"]:
                 if int(status) not in NOT_HERE and \
-                        (method, path, status) != ONLY_WHILE_STARTING and \
+                        (method, path, status) not in ELSEWHERE and \
                         (method, path, int(status)) not in self.contract.seen:
                     missing.append(f"{method} {path} {status}")
         self.assertEqual(missing, [])
