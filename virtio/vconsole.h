@@ -13,6 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What can be typed ahead of a guest that does not read. */
+#define VCONSOLE_INPUT_MAX 4096
+
+/* Until somebody tells another size. */
+#define VCONSOLE_COLUMNS 80
+#define VCONSOLE_ROWS 24
+
 struct vconsole_config {
 	/* Takes all of it, at once; on the worker. */
 	void (*write)(void *arg, const void *data, size_t len);

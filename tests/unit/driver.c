@@ -6,6 +6,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+static void find_rings(struct driver *d)
+{
+	d->desc = driver_ptr(d, DRIVER_DESC_GPA + d->rings);
+	d->avail = driver_ptr(d, DRIVER_AVAIL_GPA + d->rings);
+	d->used = driver_ptr(d, DRIVER_USED_GPA + d->rings);
+	d->indirect = driver_ptr(d, DRIVER_INDIRECT_GPA + d->rings);
+}
+
 void driver_init(struct driver *d, uint16_t size)
 {
 	void *ram = mmap(NULL, DRIVER_RAM_BYTES, PROT_READ | PROT_WRITE,
@@ -14,10 +22,16 @@ void driver_init(struct driver *d, uint16_t size)
 	assert(ram != MAP_FAILED);
 	*d = (struct driver){.size = size};
 	assert(gmem_add(&d->mem, DRIVER_RAM_GPA, ram, DRIVER_RAM_BYTES) == 0);
-	d->desc = driver_ptr(d, DRIVER_DESC_GPA);
-	d->avail = driver_ptr(d, DRIVER_AVAIL_GPA);
-	d->used = driver_ptr(d, DRIVER_USED_GPA);
-	d->indirect = driver_ptr(d, DRIVER_INDIRECT_GPA);
+	find_rings(d);
+}
+
+void driver_init_queue(
+	struct driver *q, const struct driver *d, unsigned n, uint16_t size)
+{
+	*q = (struct driver){.mem = d->mem,
+		.size = size,
+		.rings = DRIVER_RAM_BYTES - n * DRIVER_RINGS_BYTES};
+	find_rings(q);
 }
 
 void driver_fini(struct driver *d)
@@ -64,7 +78,7 @@ void driver_chain_indirect(
 	unsigned n = lay(d->indirect, 0, pieces);
 
 	d->desc[first] = (struct vring_desc){
-		.addr = DRIVER_INDIRECT_GPA,
+		.addr = DRIVER_INDIRECT_GPA + d->rings,
 		.len = (uint32_t)(n * sizeof(struct vring_desc)),
 		.flags = VRING_DESC_F_INDIRECT,
 	};
@@ -129,16 +143,19 @@ void driver_negotiate(struct virtio_mmio *m, uint64_t features)
 			VIRTIO_CONFIG_S_FEATURES_OK);
 }
 
+static void write_gpa(struct virtio_mmio *m, uint64_t low_reg, uint64_t gpa)
+{
+	driver_write(m, low_reg, (uint32_t)gpa);
+	driver_write(m, low_reg + 4, (uint32_t)(gpa >> 32));
+}
+
 void driver_queue(struct virtio_mmio *m, const struct driver *d, unsigned q)
 {
 	driver_write(m, VIRTIO_MMIO_QUEUE_SEL, q);
 	driver_write(m, VIRTIO_MMIO_QUEUE_NUM, d->size);
-	driver_write(m, VIRTIO_MMIO_QUEUE_DESC_LOW, DRIVER_DESC_GPA);
-	driver_write(m, VIRTIO_MMIO_QUEUE_DESC_HIGH, DRIVER_DESC_GPA >> 32);
-	driver_write(m, VIRTIO_MMIO_QUEUE_AVAIL_LOW, DRIVER_AVAIL_GPA);
-	driver_write(m, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, DRIVER_AVAIL_GPA >> 32);
-	driver_write(m, VIRTIO_MMIO_QUEUE_USED_LOW, DRIVER_USED_GPA);
-	driver_write(m, VIRTIO_MMIO_QUEUE_USED_HIGH, DRIVER_USED_GPA >> 32);
+	write_gpa(m, VIRTIO_MMIO_QUEUE_DESC_LOW, DRIVER_DESC_GPA + d->rings);
+	write_gpa(m, VIRTIO_MMIO_QUEUE_AVAIL_LOW, DRIVER_AVAIL_GPA + d->rings);
+	write_gpa(m, VIRTIO_MMIO_QUEUE_USED_LOW, DRIVER_USED_GPA + d->rings);
 	driver_write(m, VIRTIO_MMIO_QUEUE_READY, 1);
 }
 

@@ -23,9 +23,13 @@
 #define DRIVER_INDIRECT_GPA (DRIVER_RAM_GPA + 0xa000)
 #define DRIVER_DATA_GPA (DRIVER_RAM_GPA + 0x10000)
 
+/* A further queue's rings, at the same distances, from the end of RAM down. */
+#define DRIVER_RINGS_BYTES 0x10000ull
+
 struct driver {
 	struct gmem mem;
 	uint16_t size;
+	uint64_t rings; /* added to the addresses above */
 	struct vring_desc *desc, *indirect;
 	struct vring_avail *avail;
 	struct vring_used *used;
@@ -33,6 +37,9 @@ struct driver {
 };
 
 void driver_init(struct driver *d, uint16_t size);
+/* Queue n > 0 of a device, with rings of its own in d's RAM. */
+void driver_init_queue(
+	struct driver *q, const struct driver *d, unsigned n, uint16_t size);
 void driver_fini(struct driver *d);
 
 void *driver_ptr(const struct driver *d, uint64_t gpa);

@@ -704,6 +704,22 @@ START_TEST(a_config_update_has_another_generation)
 }
 END_TEST
 
+START_TEST(a_config_set_is_as_quiet_as_it_is_visible)
+{
+	uint32_t before = driver_read(m, VIRTIO_MMIO_CONFIG_GENERATION);
+	uint8_t byte;
+
+	driver_up(m, &d, V1);
+	fake.dev.transport->config_set(&fake.dev, 9, "x", 1);
+	ck_assert_uint_ne(
+		driver_read(m, VIRTIO_MMIO_CONFIG_GENERATION), before);
+	virtio_mmio_read(m, VIRTIO_MMIO_CONFIG + 9, &byte, 1);
+	ck_assert_uint_eq(byte, 'x');
+	ck_assert_uint_eq(signals(irq), 0);
+	ck_assert_uint_eq(driver_read(m, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+}
+END_TEST
+
 START_TEST(no_events_need_be_wanted)
 {
 	struct virtio_mmio *quiet;
@@ -809,6 +825,7 @@ int main(void)
 	tcase_add_test(irqs, config_writes_go_to_the_device_if_they_are_inside);
 	tcase_add_test(irqs, a_device_need_not_know_of_config_writes);
 	tcase_add_test(irqs, a_config_update_has_another_generation);
+	tcase_add_test(irqs, a_config_set_is_as_quiet_as_it_is_visible);
 	tcase_add_test(irqs, no_events_need_be_wanted);
 	tcase_add_test(irqs, without_descriptors_there_is_no_transport);
 	suite_add_tcase(s, access);
