@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #define MAX_ARGS 2
@@ -109,6 +110,10 @@ static const struct rule worker[] = {
 		WITHOUT(3, ~(uint64_t)(IORING_ENTER_GETEVENTS |
 				       IORING_ENTER_EXT_ARG |
 				       IORING_ENTER_REGISTERED_RING))),
+	/* The guest's entropy. */
+	ONE(getrandom, IS32(2, GRND_NONBLOCK)),
+	/* The balloon's pages go back to the host. */
+	ONE(madvise, IS32(2, MADV_DONTNEED)),
 	/* Another file in one of its ring's spare places. */
 	TWO(io_uring_register, IS32(1, IORING_REGISTER_FILES_UPDATE),
 		IS32(3, 1)),

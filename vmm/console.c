@@ -23,6 +23,7 @@ int console_init(struct console *c, struct vm_shared *shared,
 		.shared = shared,
 		.wake_fd = wake_fd,
 		.mask = size - 1,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	return 0;
 }
@@ -34,6 +35,7 @@ void console_write(void *arg, const uint8_t *buf, size_t n)
 
 	if (n == 0)
 		return;
+	pthread_mutex_lock(&c->lock);
 	/* Each byte is published by itself: a reader's window then never
 	 * covers a byte which we are about to overwrite, but for the one at
 	 * its very end. */
@@ -42,6 +44,7 @@ void console_write(void *arg, const uint8_t *buf, size_t n)
 			__ATOMIC_RELAXED);
 		__atomic_store_n(&s->console_head, ++c->head, __ATOMIC_RELEASE);
 	}
+	pthread_mutex_unlock(&c->lock);
 	/* Sequentially consistent: the daemon stores wake and then looks at
 	 * console_head, we the other way around, and one of us must see the
 	 * other's store. */

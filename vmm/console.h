@@ -2,13 +2,14 @@
 
 /*
  * The writing side of the console ring in the page shared with the daemon
- * (vmm/shared.h). One writer at a time: the serial port calls it under its
- * mutex.
+ * (vmm/shared.h). Any thread: the serial port writes on vCPU threads, the
+ * virtio console on the worker.
  */
 
 #include "base/error.h"
 #include "vmm/shared.h"
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@ struct console {
 	struct vm_shared *shared; /* borrowed */
 	int wake_fd;              /* borrowed */
 	uint32_t mask;            /* ring size - 1 */
+	pthread_mutex_t lock;     /* what follows, and the ring */
 	uint64_t head;            /* ours: the shared one is never read back */
 };
 
@@ -26,5 +28,6 @@ struct console {
 int console_init(struct console *c, struct vm_shared *shared,
 	size_t shared_bytes, int wake_fd, struct error *err);
 
-/* arg: a struct console; the signature of a serial port's output. */
+/* All n bytes, and at most one wake-up for them. arg: a struct console; the
+ * signature of a serial port's output. */
 void console_write(void *arg, const uint8_t *buf, size_t n);

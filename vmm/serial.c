@@ -1,5 +1,6 @@
 #include "vmm/serial.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -22,6 +23,20 @@ void serial_init(struct serial *s, int irq_fd,
 	s->tx = tx;
 	s->arg = arg;
 	s->dll = DIVISOR_9600;
+}
+
+void serial_init_limiter(struct serial *s,
+	const struct rate_limiter_config *config, uint64_t *limited)
+{
+	rate_limiter_init(&s->limiter, config, clock_ns());
+	s->limited = limited;
+}
+
+void serial_limit(struct serial *s, const struct rate_limiter_update *u)
+{
+	pthread_mutex_lock(&s->lock);
+	rate_limiter_update(&s->limiter, u, clock_ns());
+	pthread_mutex_unlock(&s->lock);
 }
 
 void serial_fini(struct serial *s)
@@ -162,10 +177,21 @@ static uint8_t read_reg(struct serial *s, uint64_t reg)
 	}
 }
 
+static void send(struct serial *s, uint8_t v)
+{
+	if (s->limited && rate_limiter_active(&s->limiter) &&
+		rate_limiter_take(&s->limiter, 1, clock_ns())) {
+		/* One writer: the lock's owner. */
+		__atomic_store_n(s->limited, *s->limited + 1, __ATOMIC_RELAXED);
+		return;
+	}
+	s->tx(s->arg, &v, 1);
+}
+
 static void write_thr(struct serial *s, uint8_t v)
 {
 	if (!loopback(s)) {
-		s->tx(s->arg, &v, 1);
+		send(s, v);
 	} else if (rx_push(s, v)) {
 		raise_irq(s, UART_IER_RDI);
 	} else {

@@ -11,6 +11,7 @@
  * and is enabled.
  */
 
+#include "virtio/rate_limiter.h"
 #include "vmm/limits.h"
 
 #include <pthread.h>
@@ -26,6 +27,8 @@ struct serial {
 	int irq_fd; /* borrowed */
 	void (*tx)(void *arg, const uint8_t *buf, size_t n);
 	void *arg;
+	struct rate_limiter limiter;
+	uint64_t *limited; /* borrowed; NULL: there never is a limit */
 
 	uint8_t ier, lcr, mcr, scr, dll, dlm;
 	uint8_t msr_delta; /* MSR bits 0-3: modem lines that changed */
@@ -49,6 +52,12 @@ void serial_fini(struct serial *s);
 /* For struct bus_range, over SERIAL_PORTS ports. */
 void serial_read(void *dev, uint64_t off, void *data, unsigned len);
 void serial_write(void *dev, uint64_t off, const void *data, unsigned len);
+
+/* From now on (no guest runs yet) what is over the limit is dropped, and
+ * counted in *limited: a vCPU thread waits for nothing. */
+void serial_init_limiter(struct serial *s,
+	const struct rate_limiter_config *config, uint64_t *limited);
+void serial_limit(struct serial *s, const struct rate_limiter_update *u);
 
 /* Types n bytes: all of them, or none and -ENOBUFS when they do not fit. */
 int serial_input(struct serial *s, const uint8_t *buf, size_t n);

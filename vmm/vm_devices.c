@@ -51,7 +51,8 @@ static void serial_port_write(
 	serial_write(&vm->serial, off, data, len);
 }
 
-static int create_legacy(struct vm *vm, struct error *err)
+static int create_legacy(
+	struct vm *vm, const struct msg_start *start, struct error *err)
 {
 	const struct bus_range ranges[] = {
 		{LAYOUT_PORT_SERIAL, SERIAL_PORTS, vm, serial_port_read,
@@ -69,6 +70,8 @@ static int create_legacy(struct vm *vm, struct error *err)
 
 	serial_init(
 		&vm->serial, vm->serial_irq_fd, console_write, &vm->console);
+	serial_init_limiter(&vm->serial, &start->serial_limiter,
+		&vm->shared->console_limited);
 	i8042_init(&vm->keyboard, vm->keyboard_irq_fd, on_reset, vm);
 	vm->sleep = (struct acpi_sleep){on_power_off, vm};
 	vm->pvpanic = (struct pvpanic){on_panic, vm};
@@ -90,10 +93,13 @@ int vm_create_devices(struct vm *vm, const struct msg_start *start,
 		struct error *err) = {
 		vm_create_drives,
 		vm_create_mmds, /* none itself: what interfaces lead to */
+		vm_create_entropy,
+		vm_create_balloon,
 		vm_create_memory,
 		vm_create_pmem,
+		vm_create_console,
 	};
-	int r = create_legacy(vm, err);
+	int r = create_legacy(vm, start, err);
 
 	for (size_t i = 0; r == 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		r = kinds[i](vm, start, fds, err);
@@ -109,6 +115,8 @@ static int vm_set_limit(struct vm *vm, const struct msg_limit *m)
 	switch (m->kind) {
 	case MSG_LIMIT_PMEM:
 		return vm_limit_pmem(vm, m->index, &u);
+	case MSG_LIMIT_SERIAL:
+		return m->index ? -EINVAL : vm_console_limit(vm, &u);
 	default:
 		return -EINVAL;
 	}
@@ -120,13 +128,17 @@ int vm_obey(struct vm *vm, const union msg *m, const int *fds)
 	case MSG_CTRL_ALT_DEL:
 		return i8042_ctrl_alt_del(&vm->keyboard);
 	case MSG_CONSOLE_INPUT:
-		return serial_input(&vm->serial, m->input.data, m->input.len);
+		return vm_console_input(vm, &m->input);
+	case MSG_CONSOLE_SIZE:
+		return vm_console_resize(vm, &m->size);
 	case MSG_MMDS:
 		return vm_set_mmds(vm, &m->mmds, fds[0]);
 	case MSG_MEMORY:
 		return vm_set_memory(vm, m->memory.requested_bytes);
 	case MSG_LIMIT:
 		return vm_set_limit(vm, &m->limit);
+	case MSG_BALLOON:
+		return vm_obey_balloon(vm, &m->balloon);
 	default:
 		return -EINVAL;
 	}

@@ -33,6 +33,16 @@ int vm_workers_start(struct vm *vm, struct error *err);
  * vm_obey(); an index that does not exist is -EINVAL). */
 int vm_create_drives(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
+int vm_create_entropy(struct vm *vm, const struct msg_start *start,
+	const int *fds, struct error *err);
+int vm_create_balloon(struct vm *vm, const struct msg_start *start,
+	const int *fds, struct error *err);
+int vm_obey_balloon(struct vm *vm, const struct msg_balloon *m);
+int vm_create_console(struct vm *vm, const struct msg_start *start,
+	const int *fds, struct error *err);
+int vm_console_input(struct vm *vm, const struct msg_console_input *m);
+int vm_console_resize(struct vm *vm, const struct msg_console_size *m);
+int vm_console_limit(struct vm *vm, const struct rate_limiter_update *u);
 int vm_create_mmds(struct vm *vm, const struct msg_start *start, const int *fds,
 	struct error *err);
 int vm_set_mmds(struct vm *vm, const struct msg_mmds *m, int taken_fd);

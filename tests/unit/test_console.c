@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -104,6 +105,25 @@ START_TEST(a_reader_is_woken_once_for_each_time_it_asked)
 }
 END_TEST
 
+static void *say_much(void *arg)
+{
+	for (unsigned i = 0; i < 50000; i++)
+		say(arg);
+	return arg;
+}
+
+START_TEST(two_writers_at_once_lose_nothing)
+{
+	static char text[] = "abcdefg";
+	pthread_t t;
+
+	ck_assert_int_eq(pthread_create(&t, NULL, say_much, text), 0);
+	say_much(text);
+	pthread_join(t, NULL);
+	ck_assert_uint_eq(shared->console_head, 2 * 50000 * 7);
+}
+END_TEST
+
 static const struct {
 	uint32_t ring;
 	int off; /* mapping's size less header and ring */
@@ -154,6 +174,7 @@ int main(void)
 	tcase_add_test(t, a_text_longer_than_the_ring_leaves_its_end);
 	tcase_add_test(t, a_head_changed_by_the_other_side_is_not_read_back);
 	tcase_add_test(t, a_reader_is_woken_once_for_each_time_it_asked);
+	tcase_add_test(t, two_writers_at_once_lose_nothing);
 	tcase_add_loop_test(t,
 		only_a_ring_that_fits_and_is_a_power_of_two_is_taken, 0,
 		sizeof(sizes) / sizeof(sizes[0]));

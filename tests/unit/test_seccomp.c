@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -186,6 +187,13 @@ static const struct {
 	{SYS_io_uring_register, {-1ul, IORING_REGISTER_RESTRICTIONS, 0, 1}, 0},
 	{SYS_io_uring_register, {-1ul, IORING_REGISTER_BUFFERS, 0, 1}, 0},
 	{SYS_io_uring_register, {-1ul, IORING_REGISTER_PERSONALITY, 0, 0}, 0},
+	/* Entropy for the guest, and its memory back for the host. */
+	{SYS_getrandom, {0, 0, GRND_NONBLOCK}, W},
+	{SYS_getrandom, {0, 0, 0}, 0},
+	{SYS_getrandom, {0, 0, GRND_NONBLOCK | GRND_RANDOM}, 0},
+	{SYS_madvise, {0, 0, MADV_DONTNEED}, C | W},
+	{SYS_madvise, {0, 0, MADV_WILLNEED}, C},
+	{SYS_madvise, {0, 0, MADV_REMOVE}, C},
 	/* x32's entry to an allowed call. */
 	{0x40000000 | SYS_write, {0}, 0},
 	{0x40000000 | SYS_close, {0}, 0},

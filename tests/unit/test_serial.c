@@ -465,6 +465,58 @@ START_TEST(loopback_keeps_typed_bytes_out)
 }
 END_TEST
 
+/* ---- the limit ---- */
+
+static uint64_t limited;
+
+/* Three bytes at once, then one in an hour. */
+static const struct rate_limiter_config three = {
+	.bytes = {.size = 3, .refill_ns = 3 * 3600000000000ull}};
+
+START_TEST(output_over_the_limit_is_dropped_and_counted)
+{
+	limited = 0;
+	serial_init_limiter(&serial, &three, &limited);
+	out(UART_IER, UART_IER_THRI);
+	for (const char *c = "abcdefg"; *c; c++)
+		out(UART_TX, (uint8_t)*c);
+	ck_assert_uint_eq(n_sent, 3);
+	ck_assert_mem_eq(sent, "abc", 3);
+	ck_assert_uint_eq(limited, 4);
+	/* The driver sees a port that sends. */
+	ck_assert_uint_eq(in(UART_LSR), UART_LSR_THRE | UART_LSR_TEMT);
+	ck_assert_uint_eq(iir(), UART_IIR_THRI);
+	/* What it sends to itself is no output. */
+	out(UART_MCR, UART_MCR_LOOP);
+	out(UART_TX, 'x');
+	ck_assert_uint_eq(in(UART_RX), 'x');
+	ck_assert_uint_eq(limited, 4);
+}
+END_TEST
+
+START_TEST(a_limit_can_be_changed_and_taken_away)
+{
+	struct rate_limiter_update u = {.has_bytes = true, .config = three};
+
+	limited = 0;
+	serial_init_limiter(
+		&serial, &(struct rate_limiter_config){{0}}, &limited);
+	for (unsigned i = 0; i < 10; i++)
+		out(UART_TX, 'a');
+	ck_assert_uint_eq(n_sent, 10);
+	serial_limit(&serial, &u);
+	for (unsigned i = 0; i < 10; i++)
+		out(UART_TX, 'b');
+	ck_assert_uint_eq(n_sent, 13);
+	ck_assert_uint_eq(limited, 7);
+	u.config = (struct rate_limiter_config){{0}};
+	serial_limit(&serial, &u);
+	out(UART_TX, 'c');
+	ck_assert_uint_eq(n_sent, 14);
+	ck_assert_uint_eq(limited, 7);
+}
+END_TEST
+
 static void *type_many(void *arg)
 {
 	for (unsigned i = 0; i < 20000;) {
@@ -499,6 +551,7 @@ int main(void)
 	Suite *s = suite_create("serial");
 	TCase *g = tcase_create("registers"), *l = tcase_create("loopback");
 	TCase *i = tcase_create("interrupts"), *n = tcase_create("input");
+	TCase *o = tcase_create("limit");
 	SRunner *r = srunner_create(s);
 	int failed;
 
@@ -538,6 +591,10 @@ int main(void)
 	suite_add_tcase(s, l);
 	suite_add_tcase(s, i);
 	suite_add_tcase(s, n);
+	tcase_add_checked_fixture(o, setup, teardown);
+	tcase_add_test(o, output_over_the_limit_is_dropped_and_counted);
+	tcase_add_test(o, a_limit_can_be_changed_and_taken_away);
+	suite_add_tcase(s, o);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);
