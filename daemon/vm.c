@@ -46,6 +46,7 @@ void vm_destroy(struct vm *vm)
 	output_end_and_put(vm->output);
 	vm_images_close(&vm->images);
 	vm_config_fini(&vm->config);
+	vm_mmds_fini(&vm->mmds);
 	free(vm);
 }
 
