@@ -21,6 +21,7 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	vm->config = *config;
 	vm_config_init(config);
 	vm_images_init(&vm->images);
+	vm_vsock_init(vm);
 	vm->sock = (struct loop_source){-1, vm_on_sock};
 	vm->pidfd = (struct loop_source){-1, vm_on_pidfd};
 	vm->linger.fire = vm_on_linger;
@@ -31,7 +32,8 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 		error_set(err, ENOMEM, "out of memory");
 	else if (vm_config_check(&vm->config, env->host_mem_mib, err) == 0 &&
 		 vm_cpu_check(env, &vm->config, err) == 0 &&
-		 images_open_all(id, &vm->config, &vm->images, err) == 0) {
+		 images_open_all(id, &vm->config, &vm->images, err) == 0 &&
+		 vm_open_vsock(vm, &vm->config, err) == 0) {
 		*ret = vm;
 		return 0;
 	}
@@ -45,8 +47,8 @@ void vm_destroy(struct vm *vm)
 		return;
 	output_end_and_put(vm->output);
 	vm_images_close(&vm->images);
+	vsock_uds_close(&vm->uds);
 	vm_config_fini(&vm->config);
-	vm_mmds_fini(&vm->mmds);
 	free(vm);
 }
 
@@ -143,9 +145,10 @@ static int open_section(struct vm *vm, struct vm_config *config,
 		return open_drive(vm, config, sub_id, err);
 	case API_SECTION_PMEM:
 		return open_pmem(vm, config, sub_id, err);
+	case API_SECTION_VSOCK:
+		return vm_open_vsock(vm, config, err);
 	case API_SECTION_MACHINE_CONFIG:
 	case API_SECTION_NET:
-	case API_SECTION_VSOCK:
 	case API_SECTION_ENTROPY:
 	case API_SECTION_BALLOON:
 	case API_SECTION_MEMORY_HOTPLUG:

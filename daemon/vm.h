@@ -6,7 +6,7 @@
  *
  * vm.c: configuring; vm_show.c: showing; vm_start.c and vm_message.c: how it
  * starts; vm_talk.c: requests and messages; vm_update.c: changes while it runs;
- * vm_mmds.c: its metadata; vm_exit.c: how it ends.
+ * vm_exit.c: how it ends.
  */
 
 #include "api/backend.h"
@@ -15,6 +15,7 @@
 #include "daemon/loop.h"
 #include "daemon/output.h"
 #include "daemon/vm_state.h"
+#include "daemon/vsock.h"
 #include "jailer/jail.h"
 #include "vmm/config.h"
 #include "vmm/msg.h"
@@ -69,6 +70,18 @@ struct vm_exit {
 	char detail[256];
 };
 
+/* Connections the guest wants to host ports. */
+struct vm_vsock_asks {
+	struct {
+		uint64_t token;
+		uint32_t port;
+	} asks[VSOCK_MAX_CONNECTING];
+	unsigned n;
+	int fd; /* of the first, connected but not sent yet; -1: none */
+	struct loop_timer timer;
+	struct log_limit limit;
+};
+
 struct vm {
 	TAILQ_ENTRY(vm) link; /* registry: in order of creation */
 	struct vm *hash_next;
@@ -77,8 +90,8 @@ struct vm {
 	enum vm_state state;
 	struct vm_config config;
 	struct vm_images images; /* closed once it runs */
+	struct vsock_uds uds;    /* of config.vsock; its path, until it ends */
 	struct output *output;
-	struct api_mmds_data mmds; /* json NULL: none */
 
 	/* From the start on. */
 	bool remove_if_start_fails;
@@ -95,6 +108,7 @@ struct vm {
 	unsigned n_requests;
 	struct vm_pendings requests, waiters, deleters;
 	struct log_limit events_limit, unasked_limit;
+	struct vm_vsock_asks vsock_asks;
 
 	struct vm_exit exit;
 };
@@ -121,9 +135,6 @@ int vm_act(
 /* *u is taken over. */
 int vm_update(struct vm *vm, struct api_update *u, struct api_op *op,
 	struct error *err);
-/* *d is taken over. */
-int vm_mmds_set(struct vm *vm, struct api_mmds_data *d, struct api_op *op,
-	struct error *err);
 int vm_console_input(struct vm *vm, const void *data, size_t len,
 	struct api_op *op, struct error *err);
 int vm_wait(struct vm *vm, uint64_t timeout_ns, struct api_op *op,
@@ -135,6 +146,12 @@ void vm_cancel(struct api_op *op); /* of a vm_wait() */
 void vm_shut_down(struct vm *vm);
 
 /* Between the vm_*.c files. */
+
+void vm_vsock_init(struct vm *vm);
+/* Opens what it says, in place of what is open. */
+int vm_open_vsock(struct vm *vm, const struct vm_config *c, struct error *err);
+void vm_take_vsock_connect(struct vm *vm, const struct msg_vsock_connect *m);
+void vm_forget_vsock_asks(struct vm *vm);
 
 /* All of MSG_START but what taps and sockets tell; measures the files again. */
 int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err);
@@ -149,10 +166,6 @@ void vm_place_image_fds(
 	const struct vm *vm, const struct msg_start *m, int *fds);
 void vm_fill_limiter(
 	struct rate_limiter_config *to, const struct vm_rate_limiter *l);
-
-/* vm_mmds.c: the metadata for the VM, in a memfd which is the caller's. */
-int vm_mmds_memfd(const struct api_mmds_data *d, struct error *err);
-void vm_mmds_fini(struct api_mmds_data *d);
 
 /* A message, or the end of the conversation, may have come. */
 void vm_on_sock(struct loop_source *s, uint32_t events);

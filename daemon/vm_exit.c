@@ -138,6 +138,8 @@ static void exited(struct vm *vm)
 	log_exit(vm);
 	(void)vm_state_after(&vm->state, VM_EV_DIED, &err);
 	output_end(vm->output);
+	/* Nobody listens there any more. */
+	vsock_uds_close(&vm->uds);
 	error_set(&err, EBUSY, "the VM has exited");
 	vm_answer_all(&vm->requests, &err);
 	vm->n_requests = 0;
@@ -159,6 +161,7 @@ void vm_on_pidfd(struct loop_source *s, uint32_t events)
 	loop_remove(vm->env->loop, &vm->pidfd);
 	loop_clear_timer(vm->env->loop, &vm->start_timer);
 	loop_clear_timer(vm->env->loop, &vm->linger);
+	vm_forget_vsock_asks(vm);
 	status = jail_reap(vm->env->jail, &vm->process);
 	vm->process = (struct jail_process){.pid = 0};
 	record_exit(vm, status);

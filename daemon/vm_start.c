@@ -16,7 +16,6 @@
 static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 	int wake_fd, struct error *err)
 {
-	_cleanup_close_ int mmds_fd = -1;
 	struct msg_start_fds at;
 	int fds[MSG_MAX_FDS], r;
 
@@ -27,12 +26,8 @@ static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 	fds[MSG_START_FD_SECCOMP] = jail_seccomp_fd(vm->env->jail);
 	fds[MSG_START_FD_WAKE] = wake_fd;
 	vm_place_image_fds(vm, &m->start, fds);
-	if (at.mmds >= 0) {
-		mmds_fd = vm_mmds_memfd(&vm->mmds, err);
-		if (mmds_fd < 0)
-			return -err->code;
-		fds[at.mmds] = mmds_fd;
-	}
+	if (at.vsock >= 0)
+		fds[at.vsock] = vm->uds.listen_fd;
 	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, at.n);
 	return r < 0 ? error_errno(err, -r, "starting the VM") : 0;
 }
@@ -45,6 +40,8 @@ static uint64_t memory_bytes(const struct msg_start *m)
 {
 	uint64_t n = m->mem_bytes;
 
+	if (m->has_vsock)
+		n += VSOCK_MEMORY_BYTES;
 	if (m->has_memory_hotplug)
 		n += m->memory_hotplug.region_bytes;
 	for (unsigned i = 0; i < m->n_pmem; i++)
@@ -148,6 +145,7 @@ void vm_started(struct vm *vm)
 	loop_clear_timer(vm->env->loop, &vm->start_timer);
 	/* The VM has them now. */
 	vm_images_close(&vm->images);
+	close_fd(&vm->uds.listen_fd);
 	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id, vm->process.pid,
 		(unsigned long long)(clock_ns() - vm->received_ns) / 1000);
 	vm->remove_if_start_fails = false;

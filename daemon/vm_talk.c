@@ -288,6 +288,9 @@ static void take_message(struct vm *vm, const union msg *m)
 	case MSG_EXITING:
 		take_exiting(vm, &m->exiting);
 		break;
+	case MSG_VSOCK_CONNECT:
+		vm_take_vsock_connect(vm, &m->vsock_connect);
+		break;
 	case MSG_INVALID:
 	case MSG_START:
 	case MSG_PAUSE:
@@ -300,7 +303,6 @@ static void take_message(struct vm *vm, const union msg *m)
 	case MSG_BALLOON:
 	case MSG_MEMORY:
 	case MSG_MMDS:
-	case MSG_VSOCK_CONNECT:
 	case MSG_VSOCK_CONNECTED:
 	case MSG_TYPES:
 		break;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #define MAX_ARGS 2
@@ -112,7 +113,13 @@ static const struct rule worker[] = {
 				       IORING_ENTER_REGISTERED_RING))),
 	/* The guest's entropy. */
 	ONE(getrandom, IS32(2, GRND_NONBLOCK)),
-	/* The balloon's pages go back to the host. */
+	/* Vsock: clients of its listening socket, the ends of connections. */
+	ONE(accept4, IS32(3, SOCK_CLOEXEC)),
+	ONE(shutdown, IS32(1, SHUT_RD)),
+	ONE(shutdown, IS32(1, SHUT_WR)),
+	ONE(shutdown, IS32(1, SHUT_RDWR)),
+	ANY(close),
+	/* The balloon's pages go back to the host, and vsock's buffers. */
 	ONE(madvise, IS32(2, MADV_DONTNEED)),
 	/* Another file in one of its ring's spare places. */
 	TWO(io_uring_register, IS32(1, IORING_REGISTER_FILES_UPDATE),

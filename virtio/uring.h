@@ -2,9 +2,10 @@
 
 /*
  * An io_uring with few powers. Its requests are invisible to seccomp, so the
- * ring itself is told what it may ever be asked: reads, writes, syncs,
- * allocation, polls and their cancellation, on the registered files alone, and
- * no registration after that but another file in one of their places.
+ * ring itself is told what it may ever be asked: reads, writes, messages,
+ * syncs, allocation, polls and their cancellation, on the registered files
+ * alone, and no registration after that but another file in one of their
+ * places.
  */
 
 #include "base/error.h"

@@ -22,7 +22,8 @@
 
 #define VSOCK_MAX_CONNECTIONS 4096
 #define VSOCK_HOST_PORT_FIRST (1u << 30)
-#define VSOCK_MAX_CONNECTING 16 /* asked of the daemon at a time */
+#define VSOCK_MAX_CONNECTING 16        /* asked of the daemon at a time */
+#define VSOCK_MEMORY_BYTES (64u << 20) /* at most, for all it keeps */
 
 struct vsock_stats {
 	uint64_t connections, opened, refused, resets; /* connections: now */
@@ -33,6 +34,9 @@ struct vsock_stats {
 struct vsock_config {
 	uint64_t guest_cid;
 	int listen_fd; /* non-blocking, borrowed until destroy */
+	/* How long each other side may take to begin or end a connection; 0:
+	 * 10 s. */
+	uint64_t patience_ns;
 	struct vsock_stats *stats;
 	/* On the worker: vsock_next_connect() has something to give. */
 	void (*on_connect)(void *arg);

@@ -24,6 +24,7 @@
  * come in addition. */
 #define WORKER_MAX_FILES 1024
 
+struct msghdr;
 struct worker;
 
 enum worker_op_state {
@@ -49,6 +50,7 @@ struct worker_op {
 	bool restart;         /* cancelled by us, not by its owner */
 	uint32_t file, n_iov; /* n_iov: or the mode or events asked for */
 	const struct iovec *iov;
+	struct msghdr *msg;
 	uint64_t off_bytes, len_bytes, deadline_ns;
 	int32_t res;
 	struct worker_op *next, **at; /* at: what points to it, in flight */
@@ -99,6 +101,15 @@ void worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file);
 /* mode: FALLOC_FL_*. Punching holes and zeroing, of files and block devices. */
 void worker_fallocate(struct worker *w, struct worker_op *op, unsigned file,
 	int mode, uint64_t off_bytes, uint64_t len_bytes);
+/*
+ * On a socket, without waiting (-EAGAIN), which readv and writev do there even
+ * where O_NONBLOCK is set; and without SIGPIPE. msg, with no address and no
+ * control data, stays valid until done().
+ */
+void worker_recvmsg(struct worker *w, struct worker_op *op, unsigned file,
+	struct msghdr *msg);
+void worker_sendmsg(struct worker *w, struct worker_op *op, unsigned file,
+	const struct msghdr *msg);
 /* Once: res is what has come of events (POLL*). Takes no room from others in
  * the ring while it waits, as a read of a silent peer does: with many peers,
  * poll first. */

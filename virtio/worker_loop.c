@@ -103,6 +103,20 @@ void worker_writev(struct worker *w, struct worker_op *op, unsigned file,
 	rw(w, op, IORING_OP_WRITEV, file, iov, n, off_bytes);
 }
 
+void worker_recvmsg(struct worker *w, struct worker_op *op, unsigned file,
+	struct msghdr *msg)
+{
+	op->msg = msg;
+	request(w, op, IORING_OP_RECVMSG, file);
+}
+
+void worker_sendmsg(struct worker *w, struct worker_op *op, unsigned file,
+	const struct msghdr *msg)
+{
+	op->msg = (struct msghdr *)msg; /* only read */
+	request(w, op, IORING_OP_SENDMSG, file);
+}
+
 void worker_fdatasync(struct worker *w, struct worker_op *op, unsigned file)
 {
 	request(w, op, IORING_OP_FSYNC, file);
@@ -232,6 +246,13 @@ static void prepare(struct io_uring_sqe *sqe, const struct worker_op *op)
 		break;
 	case IORING_OP_POLL_ADD:
 		io_uring_prep_poll_add(sqe, file, op->n_iov);
+		break;
+	case IORING_OP_RECVMSG:
+		io_uring_prep_recvmsg(sqe, file, op->msg, MSG_DONTWAIT);
+		break;
+	case IORING_OP_SENDMSG:
+		io_uring_prep_sendmsg(
+			sqe, file, op->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
 	default: /* READV, WRITEV */
 		io_uring_prep_rw(op->opcode, sqe, file, op->iov, op->n_iov,

@@ -103,6 +103,9 @@ static enum verdict obey(struct vm *vm, int sock)
 		vm_run(vm);
 		r = 0;
 		break;
+	case MSG_VSOCK_CONNECTED: /* an answer itself */
+		vm_vsock_connected(vm, &m.vsock_connected, fds);
+		return CONTINUE;
 	case MSG_START: /* a second one */
 		return LEAVE;
 	default:
@@ -122,6 +125,8 @@ static enum verdict pass_events(struct vm *vm, int sock)
 	if (read(vm->event_fd, &count, sizeof(count)) < 0)
 		return CONTINUE;
 	while (vm_events_next(&vm->events, clock_ns(), &m.event))
+		send_msg(sock, &m);
+	while (vm_vsock_next(vm, &m.vsock_connect))
 		send_msg(sock, &m);
 	return vm_events_ended(&vm->events, &exiting) ? LEAVE : CONTINUE;
 }

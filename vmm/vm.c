@@ -227,6 +227,7 @@ int vm_pause(struct vm *vm)
 void vm_stop(struct vm *vm)
 {
 	vcpus_stop(&vm->vcpus);
+	vm_stop_vsock(vm);
 	for (unsigned i = 0; i < VM_WORKERS; i++)
 		if (vm->workers[i])
 			worker_stop(vm->workers[i]);

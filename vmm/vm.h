@@ -122,6 +122,11 @@ int vm_pause(struct vm *vm);
 /* Any other message of the daemon's to a VM that has started. fds: as the
  * message carries them, taken over. 0 or a negative errno, for MSG_DONE. */
 int vm_obey(struct vm *vm, const union msg *m, const int *fds);
+/* Connections of the guest's for which the daemon is asked, one by one, when
+ * event_fd was signalled; and its answers. */
+bool vm_vsock_next(struct vm *vm, struct msg_vsock_connect *ret);
+void vm_vsock_connected(
+	struct vm *vm, const struct msg_vsock_connected *m, const int *fds);
 void vm_stop(struct vm *vm);
 
 /* Installs a thread's filter: on the control thread itself, or by the others

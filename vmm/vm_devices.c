@@ -93,6 +93,7 @@ int vm_create_devices(struct vm *vm, const struct msg_start *start,
 		struct error *err) = {
 		vm_create_drives,
 		vm_create_mmds, /* none itself: what interfaces lead to */
+		vm_create_vsock,
 		vm_create_entropy,
 		vm_create_balloon,
 		vm_create_memory,

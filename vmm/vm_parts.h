@@ -55,6 +55,12 @@ int vm_map_pmem(struct vm *vm, struct error *err); /* in KVM */
 int vm_limit_pmem(
 	struct vm *vm, unsigned index, const struct rate_limiter_update *u);
 
+int vm_create_vsock(struct vm *vm, const struct msg_start *start,
+	const int *fds, struct error *err);
+
+/* Connections that wait for bytes would keep their worker from ending. */
+void vm_stop_vsock(struct vm *vm);
+
 /* Where a virtio slot's registers are. */
 static inline uint64_t vm_slot_gpa(unsigned index)
 {

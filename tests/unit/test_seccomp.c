@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,7 +84,8 @@ static const struct {
 	{SYS_read, C},
 	{SYS_recvmsg, C},
 	{SYS_sendmsg, C},
-	{SYS_close, C},
+	{SYS_close, C | W},
+	{SYS_shutdown, W},
 	{SYS_munmap, C},
 	{SYS_mremap, C},
 	{SYS_brk, C},
@@ -194,6 +196,17 @@ static const struct {
 	{SYS_madvise, {0, 0, MADV_DONTNEED}, C | W},
 	{SYS_madvise, {0, 0, MADV_WILLNEED}, C},
 	{SYS_madvise, {0, 0, MADV_REMOVE}, C},
+	/* Vsock's clients and connections. */
+	{SYS_accept4, {-1ul, 0, 0, SOCK_CLOEXEC}, W},
+	{SYS_accept4, {-1ul, 0, 0, 0}, 0},
+	{SYS_accept4, {-1ul, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK}, 0},
+	{SYS_accept, {-1ul}, 0},
+	{SYS_shutdown, {-1ul, SHUT_RD}, W},
+	{SYS_shutdown, {-1ul, SHUT_WR}, W},
+	{SYS_shutdown, {-1ul, SHUT_RDWR}, W},
+	{SYS_shutdown, {-1ul, SHUT_RDWR + 1}, 0},
+	{SYS_connect, {-1ul}, 0},
+	{SYS_socket, {AF_UNIX, SOCK_STREAM}, 0},
 	/* x32's entry to an allowed call. */
 	{0x40000000 | SYS_write, {0}, 0},
 	{0x40000000 | SYS_close, {0}, 0},

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 static int file_fd = -1;
+static struct msghdr no_message;
 static uint8_t byte[1];
 static struct error err;
 static struct io_uring ring;
@@ -42,6 +43,9 @@ static int run_sqe(uint8_t opcode, int fd, unsigned flags)
 	if (opcode == IORING_OP_FSYNC || opcode == IORING_OP_ASYNC_CANCEL) {
 		sqe->addr = 0;
 		sqe->len = 0;
+	} else if (opcode == IORING_OP_SENDMSG ||
+		   opcode == IORING_OP_RECVMSG) {
+		sqe->addr = (uintptr_t)&no_message;
 	} else if (opcode == IORING_OP_FALLOCATE) {
 		sqe->addr = 4096;
 		sqe->len = 0;
@@ -62,10 +66,15 @@ START_TEST(only_a_few_opcodes_are_allowed)
 	ck_assert_int_eq(
 		run_sqe(IORING_OP_ASYNC_CANCEL, 0, IOSQE_FIXED_FILE), -ENOENT);
 	ck_assert_int_eq(run_sqe(IORING_OP_FALLOCATE, 0, IOSQE_FIXED_FILE), 0);
+	ck_assert_int_eq(
+		run_sqe(IORING_OP_SENDMSG, 0, IOSQE_FIXED_FILE), -ENOTSOCK);
+	ck_assert_int_eq(
+		run_sqe(IORING_OP_RECVMSG, 0, IOSQE_FIXED_FILE), -ENOTSOCK);
 	for (unsigned op = 0; op < IORING_OP_LAST; op++) {
 		if (op == IORING_OP_WRITEV || op == IORING_OP_READV ||
 			op == IORING_OP_FSYNC || op == IORING_OP_POLL_ADD ||
 			op == IORING_OP_ASYNC_CANCEL ||
+			op == IORING_OP_SENDMSG || op == IORING_OP_RECVMSG ||
 			op == IORING_OP_FALLOCATE)
 			continue;
 		ck_assert_int_eq(

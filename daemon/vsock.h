@@ -1,0 +1,34 @@
+#pragma once
+
+/*
+ * Where a VM's vsock is on the host: a listening Unix socket at uds_path, which
+ * its VMM accepts clients from, and the sockets of host programs at
+ * "<uds_path>_<port>", which the VMM has connected by the daemon.
+ *
+ * The mode of the socket is as the daemon's umask says.
+ */
+
+#include "base/error.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+struct vsock_uds {
+	int listen_fd; /* -1: none, or the VMM has it alone */
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": none */
+	dev_t dev;
+	ino_t ino;
+};
+
+void vsock_uds_init(struct vsock_uds *u);
+
+/* What is at the path already is left alone, and an error. */
+int vsock_uds_open(struct vsock_uds *ret, const char *path, struct error *err);
+
+/* Removes the path, if it is still ours; and init. */
+void vsock_uds_close(struct vsock_uds *u);
+
+/* A connected socket, without waiting for it, or a negative errno: nobody
+ * listens there, or too many wait. */
+int vsock_uds_connect(const struct vsock_uds *u, uint32_t port);

@@ -1,0 +1,67 @@
+#include "base/fd.h"
+#include "vmm/vm_parts.h"
+
+#include <linux/virtio_mmio.h>
+#include <unistd.h>
+
+/* The control thread then asks for them: vm_vsock_next(). */
+static void on_connect(void *arg)
+{
+	struct vm *vm = arg;
+
+	fd_notify(vm->event_fd);
+}
+
+int vm_create_vsock(struct vm *vm, const struct msg_start *start,
+	const int *fds, struct error *err)
+{
+	struct vsock_config config = {
+		.guest_cid = start->guest_cid,
+		.stats = &vm->shared->vsock,
+		.on_connect = on_connect,
+		.arg = vm,
+	};
+	struct msg_start_fds at;
+	struct worker *worker;
+	struct vm_slot *slot;
+	int r;
+
+	if (!start->has_vsock)
+		return 0;
+	msg_start_fds(start, &at);
+	config.listen_fd = fds[at.vsock];
+	r = vm_worker(vm, VM_WORKER_NET, &worker, err);
+	if (r == 0)
+		r = vm_slot_take(vm, &slot, err);
+	if (r == 0)
+		r = vsock_create(&vm->vsock, worker, &config, err);
+	return r < 0 ? r : vm_slot_plug(slot, vm->vsock, err);
+}
+
+bool vm_vsock_next(struct vm *vm, struct msg_vsock_connect *ret)
+{
+	*ret = (struct msg_vsock_connect){.hdr = {MSG_VSOCK_CONNECT, 0}};
+	return vm->vsock &&
+	       vsock_next_connect(vm->vsock, &ret->token, &ret->port);
+}
+
+void vm_vsock_connected(
+	struct vm *vm, const struct msg_vsock_connected *m, const int *fds)
+{
+	int fd = m->has_fd ? fds[0] : -1;
+
+	if (vm->vsock)
+		vsock_connected(vm->vsock, m->token, fd);
+	else if (fd >= 0)
+		close(fd);
+}
+
+void vm_stop_vsock(struct vm *vm)
+{
+	const uint32_t reset = 0;
+
+	for (unsigned i = 0; i < vm->n_slots; i++)
+		if (vm->slots[i].transport && vm->slots[i].dev == vm->vsock)
+			virtio_mmio_write(vm->slots[i].transport,
+				VIRTIO_MMIO_STATUS, &reset, sizeof(reset));
+}
