@@ -35,6 +35,9 @@ TARGETS = {
                                     "virtio/gmem.c", "virtio/iovs.c"]),
     "virtio/rate_limiter.c": ("test_rate_limiter", []),
     "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
+    "vmm/config_check.c": ("test_config_check", ["vmm/config.c",
+                                                 "vmm/config_put.c"]),
+    "vmm/config_put.c": ("test_config", ["vmm/config.c"]),
     "vmm/cpuid.c": ("test_cpuid", []),
     "vmm/msg.c": ("test_msg", []),
     "vmm/vcpu.c": ("test_vcpu", ["tests/unit/fake_kvm.c", "vmm/bus.c",
@@ -47,6 +50,7 @@ TARGETS = {
 # Mutants that change nothing anyone could see: (file, kind, code) -> why.
 SAME = "equal: both ways come to the same"
 NEVER = "memory does not run out here"
+ZEROS = "equal: what is not there is all zeros"
 EQUIVALENT = {
     ("virtio/gmem.c", "edge", "gpa + len < gpa"):
         "equal: len is 0, which is refused",
@@ -78,6 +82,15 @@ EQUIVALENT = {
     ("virtio/rate_limiter.c", "edge", "for_bytes > for_ops"): SAME,
     ("block/blk_req.c", "edge", "sector > capacity_sectors"):
         "equal: any length is over the end",
+    ("vmm/config_check.c", "edge", "c->n_drives > 0"): ZEROS,
+    ("vmm/config_check.c", "gone", "c->n_drives > 0"): ZEROS,
+    ("vmm/config_check.c", "edge", "c->n_pmem > 0"): ZEROS,
+    ("vmm/config_check.c", "gone", "c->n_pmem > 0"): ZEROS,
+    ("vmm/config_check.c", "gone", "n < 0"): "snprintf() does not fail here",
+    ("vmm/config_put.c", "edge", "c->n_drives > 0"): ZEROS,
+    ("vmm/config_put.c", "gone", "c->n_drives > 0"): ZEROS,
+    ("vmm/config_put.c", "edge", "c->n_pmem > 0"): ZEROS,
+    ("vmm/config_put.c", "gone", "c->n_pmem > 0"): ZEROS,
     ("vmm/cpuid.c", "gone", "!e"): "a full table is refused a leaf earlier",
     ("vmm/cpuid.c", "gone", "r < 0"): "the next leaf has no room either",
     ("vmm/cpuid.c", "gone", "r == 0"): "the next leaf has no room either",

@@ -50,14 +50,15 @@ static int refuse_second_root(const struct vm_config *c, int drive_replaced,
 int vm_config_put_drive(
 	struct vm_config *c, struct vm_drive *d, struct error *err)
 {
-	int at = vm_config_find_drive(c, d->drive_id);
+	int at = vm_config_find_drive(c, d->drive_id), r = 0;
 	struct vm_drive taken = *d;
 
 	*d = (struct vm_drive){NULL};
-	if (taken.is_root_device && refuse_second_root(c, at, -1,
-					    "drives.is_root_device", err) < 0) {
+	if (taken.is_root_device)
+		r = refuse_second_root(c, at, -1, "drives.is_root_device", err);
+	if (r < 0) {
 		vm_drive_fini(&taken);
-		return -err->code;
+		return r;
 	}
 	if (at < 0 && c->n_drives == VM_MAX_DRIVES) {
 		vm_drive_fini(&taken);
@@ -80,14 +81,15 @@ int vm_config_put_drive(
 int vm_config_put_pmem(
 	struct vm_config *c, struct vm_pmem *p, struct error *err)
 {
-	int at = vm_config_find_pmem(c, p->id);
+	int at = vm_config_find_pmem(c, p->id), r = 0;
 	struct vm_pmem taken = *p;
 
 	*p = (struct vm_pmem){NULL};
-	if (taken.root_device &&
-		refuse_second_root(c, -1, at, "pmem.root_device", err) < 0) {
+	if (taken.root_device)
+		r = refuse_second_root(c, -1, at, "pmem.root_device", err);
+	if (r < 0) {
 		vm_pmem_fini(&taken);
-		return -err->code;
+		return r;
 	}
 	if (at < 0 && c->n_pmem == VM_MAX_PMEM) {
 		vm_pmem_fini(&taken);

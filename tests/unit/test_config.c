@@ -107,6 +107,7 @@ START_TEST(there_are_at_most_sixteen_drives)
 	ck_assert_int_eq(put("x", false), -EINVAL);
 	ck_assert_str_eq(err.field, "drives");
 	/* Replacing adds none. */
+	ck_assert_int_eq(put("0", false), 0);
 	ck_assert_int_eq(put("15", true), 0);
 	ck_assert_str_eq(config.drives[0].drive_id, "15");
 }
@@ -133,74 +134,144 @@ START_TEST(a_copy_shares_nothing)
 }
 END_TEST
 
-static const struct {
-	const char *args, *partuuid;
-	bool root, read_only;
-	const char *want;
-} cmdlines[] = {
-	{"quiet", NULL, false, false, "quiet"},
-	{"quiet", NULL, true, false, "quiet root=/dev/vda rw"},
-	{"quiet", NULL, true, true, "quiet root=/dev/vda ro"},
-	{"quiet", "ab-1", true, true, "quiet root=PARTUUID=ab-1 ro"},
-	{"", NULL, true, false, "root=/dev/vda rw"},
-	{"", NULL, false, false, ""},
-	{"a -- b c", NULL, true, false, "a root=/dev/vda rw -- b c"},
-	{"a --", NULL, true, false, "a root=/dev/vda rw --"},
-	{"-- b", NULL, true, false, "root=/dev/vda rw -- b"},
-	{"a--b", NULL, true, false, "a--b root=/dev/vda rw"},
-	{NULL, NULL, false, false, VM_DEFAULT_BOOT_ARGS},
-	{NULL, NULL, true, true, VM_DEFAULT_BOOT_ARGS " root=/dev/vda ro"},
-};
-
-START_TEST(the_command_line_ends_with_the_root_drive)
+static char *copy(const char *s)
 {
-	char buf[VM_CMDLINE_MAX];
+	return s ? strdup(s) : NULL;
+}
 
-	if (cmdlines[_i].args)
-		config.boot_source.boot_args = strdup(cmdlines[_i].args);
-	put("a", cmdlines[_i].root);
-	config.drives[0].is_read_only = cmdlines[_i].read_only;
-	if (cmdlines[_i].partuuid)
-		config.drives[0].partuuid = strdup(cmdlines[_i].partuuid);
-	ck_assert_int_eq(vm_config_cmdline(&config, buf, &err), 0);
-	ck_assert_str_eq(buf, cmdlines[_i].want);
+static int put_net(
+	const char *id, const char *tap, const char *netns, const char *mac)
+{
+	struct vm_net n = {.iface_id = copy(id),
+		.host_dev_name = copy(tap),
+		.netns = copy(netns),
+		.guest_mac = copy(mac),
+		.queue_pairs = 1};
+	int r = vm_config_put_net(&config, &n, &err);
+
+	ck_assert_ptr_null(n.iface_id);
+	return r;
+}
+
+static int put_pmem(const char *id, bool root)
+{
+	struct vm_pmem p = {.id = copy(id),
+		.path_on_host = copy("/p"),
+		.root_device = root};
+	int r = vm_config_put_pmem(&config, &p, &err);
+
+	ck_assert_ptr_null(p.id);
+	return r;
+}
+
+START_TEST(an_interface_of_the_same_id_is_replaced_in_place)
+{
+	ck_assert_int_eq(put_net("a", "t0", NULL, NULL), 0);
+	ck_assert_int_eq(put_net("b", "t1", NULL, NULL), 0);
+	ck_assert_int_eq(put_net("a", "t2", NULL, NULL), 0);
+	ck_assert_uint_eq(config.n_nets, 2);
+	ck_assert_str_eq(config.nets[0].host_dev_name, "t2");
+	ck_assert_int_eq(vm_config_find_net(&config, "b"), 1);
+	ck_assert_int_eq(vm_config_find_net(&config, "c"), -1);
 }
 END_TEST
 
-START_TEST(a_command_line_fits_to_the_byte_or_is_refused)
+START_TEST(there_are_at_most_eight_interfaces)
 {
-	static const char tail[] = " root=/dev/vda rw";
-	char buf[VM_CMDLINE_MAX];
-	size_t fits = VM_CMDLINE_MAX - sizeof(tail);
+	char id[4];
 
-	config.boot_source.boot_args = calloc(1, VM_CMDLINE_MAX);
-	memset(config.boot_source.boot_args, 'x', fits);
-	put("r", true);
-	ck_assert_int_eq(vm_config_cmdline(&config, buf, &err), 0);
-	ck_assert_uint_eq(strlen(buf), VM_CMDLINE_MAX - 1);
-	config.boot_source.boot_args[fits] = 'x';
-	ck_assert_int_eq(vm_config_cmdline(&config, buf, &err), -EINVAL);
-	ck_assert_str_eq(err.field, "boot-source.boot_args");
+	for (int i = 0; i < VM_MAX_NETS; i++) {
+		snprintf(id, sizeof(id), "%d", i);
+		ck_assert_int_eq(put_net(id, id, NULL, NULL), 0);
+	}
+	ck_assert_int_eq(put_net("x", "x", NULL, NULL), -EINVAL);
+	ck_assert_str_eq(err.field, "network-interfaces");
+	ck_assert_uint_eq(config.n_nets, VM_MAX_NETS);
+	ck_assert_int_eq(put_net("0", "z", NULL, NULL), 0);
+	ck_assert_int_eq(put_net("7", "y", NULL, NULL), 0);
+	ck_assert_str_eq(config.nets[7].host_dev_name, "y");
 }
 END_TEST
 
-START_TEST(memory_beyond_the_hosts_and_odd_smt_are_refused)
+START_TEST(there_are_at_most_eight_pmem_devices)
 {
-	config.machine_config.mem_size_mib = 1000;
-	ck_assert_int_eq(vm_config_check(&config, 1000, &err), 0);
-	ck_assert_int_eq(vm_config_check(&config, 0, &err), 0);
-	ck_assert_int_eq(vm_config_check(&config, 999, &err), -EINVAL);
-	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
-	ck_assert_ptr_nonnull(strstr(err.msg, "999"));
-	config.machine_config.smt = true;
-	ck_assert_int_eq(vm_config_check(&config, 0, &err), 0);
-	config.machine_config.vcpu_count = 4;
-	ck_assert_int_eq(vm_config_check(&config, 0, &err), 0);
-	config.machine_config.vcpu_count = 3;
-	ck_assert_int_eq(vm_config_check(&config, 0, &err), -EINVAL);
-	ck_assert_str_eq(err.field, "machine-config.vcpu_count");
-	config.machine_config.smt = false;
-	ck_assert_int_eq(vm_config_check(&config, 0, &err), 0);
+	char id[4];
+
+	for (int i = 0; i < VM_MAX_PMEM; i++) {
+		snprintf(id, sizeof(id), "%d", i);
+		ck_assert_int_eq(put_pmem(id, false), 0);
+	}
+	ck_assert_int_eq(put_pmem("x", false), -EINVAL);
+	ck_assert_str_eq(err.field, "pmem");
+	/* Replacing adds none, and a root device comes first. */
+	ck_assert_int_eq(put_pmem("0", false), 0);
+	ck_assert_int_eq(put_pmem("7", true), 0);
+	ck_assert_str_eq(config.pmem[0].id, "7");
+	ck_assert_str_eq(config.pmem[1].id, "0");
+	ck_assert_int_eq(vm_config_find_pmem(&config, "6"), 7);
+	ck_assert_int_eq(vm_config_find_pmem(&config, "x"), -1);
+}
+END_TEST
+
+START_TEST(there_is_one_root_device_of_both_kinds)
+{
+	ck_assert_int_eq(put_pmem("p", true), 0);
+	ck_assert_int_eq(put_pmem("q", true), -EINVAL);
+	ck_assert_str_eq(err.field, "pmem.root_device");
+	ck_assert_ptr_nonnull(strstr(err.msg, "\"p\""));
+	ck_assert_int_eq(put("d", true), -EINVAL);
+	ck_assert_str_eq(err.field, "drives.is_root_device");
+	ck_assert_uint_eq(config.n_drives, 0);
+	ck_assert_uint_eq(config.n_pmem, 1);
+	/* It may be put again, and stop being it. */
+	ck_assert_int_eq(put_pmem("p", true), 0);
+	ck_assert_int_eq(put_pmem("p", false), 0);
+	ck_assert_int_eq(put("d", true), 0);
+	ck_assert_int_eq(put_pmem("p", true), -EINVAL);
+	ck_assert_str_eq(err.field, "pmem.root_device");
+	ck_assert_ptr_nonnull(strstr(err.msg, "drive \"d\""));
+}
+END_TEST
+
+START_TEST(a_copy_of_every_section_shares_nothing)
+{
+	struct vm_config c;
+
+	put_net("a", "t0", "ns", "06:00:00:00:00:01");
+	config.nets[0].bridge = copy("br0");
+	put_pmem("p", true);
+	config.vsock.uds_path = copy("/v");
+	config.vsock.vsock_id = copy("v");
+	config.vsock.guest_cid = 7;
+	config.entropy.there = true;
+	config.balloon.amount_mib = 5;
+	config.memory_hotplug.total_size_mib = 128;
+	config.serial.rate_limiter.ops.size = 9;
+	config.mmds.there = true;
+	config.mmds.interfaces[0] = copy("a");
+	config.mmds.n_interfaces = 1;
+	config.cpu.msrs = calloc(1, sizeof(*config.cpu.msrs));
+	config.cpu.msrs[0].index = 0x10;
+	config.cpu.n_msrs = 1;
+	ck_assert_int_eq(vm_config_copy(&c, &config), 0);
+	vm_config_fini(&config);
+	ck_assert_str_eq(c.nets[0].netns, "ns");
+	ck_assert_str_eq(c.nets[0].bridge, "br0");
+	ck_assert_str_eq(c.nets[0].guest_mac, "06:00:00:00:00:01");
+	ck_assert_str_eq(c.pmem[0].path_on_host, "/p");
+	ck_assert_str_eq(c.vsock.uds_path, "/v");
+	ck_assert_str_eq(c.vsock.vsock_id, "v");
+	ck_assert_uint_eq(c.vsock.guest_cid, 7);
+	ck_assert(c.entropy.there && c.mmds.there);
+	ck_assert_uint_eq(c.balloon.amount_mib, 5);
+	ck_assert_uint_eq(c.memory_hotplug.total_size_mib, 128);
+	ck_assert_uint_eq(c.serial.rate_limiter.ops.size, 9);
+	ck_assert_str_eq(c.mmds.interfaces[0], "a");
+	ck_assert_uint_eq(c.cpu.msrs[0].index, 0x10);
+	ck_assert_ptr_null(c.cpu.cpuid);
+	vm_config_fini(&c);
+	ck_assert_ptr_null(c.vsock.uds_path);
+	ck_assert_uint_eq(c.mmds.n_interfaces, 0);
 }
 END_TEST
 
@@ -219,10 +290,11 @@ int main(void)
 	tcase_add_test(t, a_drive_may_become_or_stop_being_the_root_device);
 	tcase_add_test(t, there_are_at_most_sixteen_drives);
 	tcase_add_test(t, a_copy_shares_nothing);
-	tcase_add_loop_test(t, the_command_line_ends_with_the_root_drive, 0,
-		sizeof(cmdlines) / sizeof(cmdlines[0]));
-	tcase_add_test(t, a_command_line_fits_to_the_byte_or_is_refused);
-	tcase_add_test(t, memory_beyond_the_hosts_and_odd_smt_are_refused);
+	tcase_add_test(t, an_interface_of_the_same_id_is_replaced_in_place);
+	tcase_add_test(t, there_are_at_most_eight_interfaces);
+	tcase_add_test(t, there_are_at_most_eight_pmem_devices);
+	tcase_add_test(t, there_is_one_root_device_of_both_kinds);
+	tcase_add_test(t, a_copy_of_every_section_shares_nothing);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

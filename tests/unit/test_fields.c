@@ -12,9 +12,41 @@ struct thing {
 	char *name;
 	uint32_t count, colour;
 	bool on, off;
+	uint64_t huge;
+	struct part {
+		uint32_t size;
+		uint32_t more;
+	} part;
 };
 
 static const char *const colours[] = {"red", "green", NULL};
+
+/* Even numbers only; in its usual form, without the last two bits. */
+static int check_size(void *member, const char *name, struct error *e)
+{
+	uint32_t *size = member;
+
+	if (*size % 2)
+		return error_field(e, EINVAL, name, "must be even");
+	*size &= ~3u;
+	return 0;
+}
+
+static int check_part(void *member, const char *name, struct error *e)
+{
+	struct part *p = member;
+
+	return p->more > p->size
+		       ? error_field(e, EINVAL, name, "has more than there is")
+		       : 0;
+}
+
+static const struct field part_table[] = {
+	{"size", FIELD_UINT, true, offsetof(struct part, size), 1, 100,
+		.check = check_size},
+	{"more", FIELD_UINT, false, offsetof(struct part, more), 0, 100},
+	{NULL},
+};
 
 static const struct field table[] = {
 	{"name", FIELD_STRING, true, offsetof(struct thing, name), 2, 4, NULL,
@@ -24,6 +56,10 @@ static const struct field table[] = {
 		colours},
 	{"on", FIELD_BOOL, false, offsetof(struct thing, on)},
 	{"off", FIELD_FALSE, false, offsetof(struct thing, off)},
+	{"huge", FIELD_UINT64, false, offsetof(struct thing, huge), 7,
+		INT64_MAX},
+	{"part", FIELD_OBJECT, false, offsetof(struct thing, part), 0,
+		sizeof(struct part), .check = check_part, .sub = part_table},
 	{"later", FIELD_UNSUPPORTED},
 	{"other", FIELD_ELSEWHERE},
 	{NULL},
@@ -58,9 +94,14 @@ START_TEST(each_kind_reaches_its_member)
 {
 	ck_assert_int_eq(
 		read_as("{\"name\":\"ab\",\"count\":5,\"colour\":\"green\","
-			"\"on\":true,\"off\":false,\"later\":[],\"other\":7}",
+			"\"on\":true,\"off\":false,\"later\":[],\"other\":7,"
+			"\"huge\":9223372036854775807,"
+			"\"part\":{\"size\":6,\"more\":2}}",
 			false),
 		0);
+	ck_assert_uint_eq(thing.huge, INT64_MAX);
+	ck_assert_uint_eq(thing.part.size, 4);
+	ck_assert_uint_eq(thing.part.more, 2);
 	ck_assert_str_eq(thing.name, "ab");
 	ck_assert_uint_eq(thing.count, 5);
 	ck_assert_uint_eq(thing.colour, 1);
@@ -78,6 +119,36 @@ START_TEST(what_is_not_given_or_null_stays)
 }
 END_TEST
 
+START_TEST(an_object_is_read_as_a_whole)
+{
+	thing.part = (struct part){8, 5};
+	ck_assert_int_eq(read_as("{\"part\":null,\"on\":true}", true), 0);
+	ck_assert_uint_eq(thing.part.more, 5);
+	ck_assert_int_eq(read_as("{\"part\":{\"size\":4}}", true), 0);
+	ck_assert_uint_eq(thing.part.size, 4);
+	ck_assert_uint_eq(thing.part.more, 0);
+}
+END_TEST
+
+START_TEST(what_was_not_given_is_not_written)
+{
+	struct json_object *o = fields_write(table, &thing);
+
+	/* A string, a number below its range, an object of zeros. */
+	ck_assert(!json_object_object_get_ex(o, "name", NULL));
+	ck_assert(!json_object_object_get_ex(o, "huge", NULL));
+	ck_assert(!json_object_object_get_ex(o, "part", NULL));
+	ck_assert(json_object_object_get_ex(o, "count", NULL));
+	json_object_put(o);
+	thing.huge = 7;
+	thing.part.more = 1;
+	o = fields_write(table, &thing);
+	ck_assert(json_object_object_get_ex(o, "huge", NULL));
+	ck_assert(json_object_object_get_ex(o, "part", NULL));
+	json_object_put(o);
+}
+END_TEST
+
 START_TEST(what_is_written_reads_back)
 {
 	struct thing first;
@@ -85,7 +156,8 @@ START_TEST(what_is_written_reads_back)
 
 	ck_assert_int_eq(
 		read_as("{\"name\":\"abcd\",\"count\":3,\"colour\":\"green\","
-			"\"on\":true}",
+			"\"on\":true,\"huge\":7,"
+			"\"part\":{\"size\":8,\"more\":3}}",
 			false),
 		0);
 	first = thing;
@@ -96,6 +168,9 @@ START_TEST(what_is_written_reads_back)
 	ck_assert_uint_eq(thing.count, first.count);
 	ck_assert_uint_eq(thing.colour, first.colour);
 	ck_assert(thing.on && !thing.off);
+	ck_assert_uint_eq(thing.huge, 7);
+	ck_assert_uint_eq(thing.part.size, 8);
+	ck_assert_uint_eq(thing.part.more, 3);
 	json_object_put(o);
 	free(first.name);
 }
@@ -127,6 +202,23 @@ static const struct {
 	{"{\"name\":\"ab\",\"off\":1}", "thing.off", "true or false"},
 	{"{\"name\":\"ab\",\"later\":[1]}", "thing.later", "not supported"},
 	{"{\"name\":\"ab\",\"later\":false}", "thing.later", "not supported"},
+	{"{\"name\":\"ab\",\"huge\":6}", "thing.huge",
+		"between 7 and 9223372036854775807"},
+	{"{\"name\":\"ab\",\"huge\":-9}", "thing.huge", "between 7"},
+	{"{\"name\":\"ab\",\"huge\":9223372036854775808}", "thing.huge",
+		"between 7"},
+	{"{\"name\":\"ab\",\"huge\":18446744073709551616}", "thing.huge",
+		"between 7"},
+	{"{\"name\":\"ab\",\"huge\":-18446744073709551609}", "thing.huge",
+		"between 7"},
+	{"{\"name\":\"ab\",\"huge\":\"7\"}", "thing.huge", "integer"},
+	{"{\"name\":\"ab\",\"part\":7}", "thing.part", "an object"},
+	{"{\"name\":\"ab\",\"part\":[]}", "thing.part", "an object"},
+	{"{\"name\":\"ab\",\"part\":{}}", "thing.part.size", "missing"},
+	{"{\"name\":\"ab\",\"part\":{\"x\":1}}", "thing.part.x", "not a kn"},
+	{"{\"name\":\"ab\",\"part\":{\"size\":3}}", "thing.part.size", "even"},
+	{"{\"name\":\"ab\",\"part\":{\"size\":4,\"more\":5}}", "thing.part",
+		"more than there is"},
 	{"{\"name\":\"ab\",\"nome\":1}", "thing.nome", "not a known field"},
 	{"{\"name\":\"ab\",\"n\\u00e9\\n\":null}", "thing.n???", "not a known"},
 };
@@ -218,6 +310,8 @@ int main(void)
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, each_kind_reaches_its_member);
 	tcase_add_test(t, what_is_not_given_or_null_stays);
+	tcase_add_test(t, an_object_is_read_as_a_whole);
+	tcase_add_test(t, what_was_not_given_is_not_written);
 	tcase_add_test(t, what_is_written_reads_back);
 	tcase_add_loop_test(t, what_does_not_fit_is_refused_by_name, 0,
 		sizeof(refused) / sizeof(refused[0]));

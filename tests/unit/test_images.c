@@ -163,6 +163,75 @@ START_TEST(all_or_nothing_leaves_no_descriptor_open)
 }
 END_TEST
 
+static int open_pmem(bool read_only, struct pmem_image *ret)
+{
+	struct vm_pmem p = {.id = (char *)(uintptr_t) "p",
+		.path_on_host = path,
+		.read_only = read_only};
+
+	return images_open_pmem(&p, ret, &err);
+}
+
+START_TEST(a_pmem_file_has_any_size_but_none)
+{
+	struct pmem_image im = {.fd = -1};
+
+	make_file(0);
+	ck_assert_int_eq(open_pmem(false, &im), -EINVAL);
+	ck_assert_str_eq(err.field, "pmem.path_on_host");
+	make_file((2 << 20) + 1);
+	ck_assert_int_eq(open_pmem(false, &im), 0);
+	ck_assert_uint_eq(im.file_bytes, (2 << 20) + 1);
+	/* Through the page cache, and waiting for the disk. */
+	ck_assert_int_eq(
+		fcntl(im.fd, F_GETFL) & (O_ACCMODE | O_DIRECT | O_NONBLOCK),
+		O_RDWR);
+	close(im.fd);
+	ck_assert_int_eq(open_pmem(true, &im), 0);
+	ck_assert_int_eq(fcntl(im.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	close(im.fd);
+}
+END_TEST
+
+START_TEST(a_pmem_file_is_measured_again)
+{
+	struct vm_pmem p = {.path_on_host = path};
+	struct pmem_image im = {.fd = -1};
+
+	make_file(1);
+	ck_assert_int_eq(open_pmem(false, &im), 0);
+	ck_assert_int_eq(ftruncate(im.fd, 12345), 0);
+	ck_assert_int_eq(images_measure_pmem(&p, &im, &err), 0);
+	ck_assert_uint_eq(im.file_bytes, 12345);
+	ck_assert_int_eq(ftruncate(im.fd, 0), 0);
+	ck_assert_int_eq(images_measure_pmem(&p, &im, &err), -EINVAL);
+	close(im.fd);
+}
+END_TEST
+
+START_TEST(a_pmem_file_is_no_directory)
+{
+	struct pmem_image im = {.fd = -1};
+
+	snprintf(path, sizeof(path), "%s", dir);
+	ck_assert_int_eq(open_pmem(false, &im), -EISDIR);
+	snprintf(path, sizeof(path), "%s/file", dir);
+}
+END_TEST
+
+START_TEST(a_drive_tells_what_its_storage_likes_to_write)
+{
+	struct drive_image im = {.fd = -1};
+
+	make_file(4096);
+	ck_assert_int_eq(open_drive(false, &im), 0);
+	ck_assert_uint_ge(im.block_bytes, 512);
+	ck_assert_uint_le(im.block_bytes, 65536);
+	ck_assert_uint_eq(im.block_bytes & (im.block_bytes - 1), 0);
+	close(im.fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("images");
@@ -176,6 +245,10 @@ int main(void)
 	tcase_add_test(t, a_fifo_is_refused_without_being_opened);
 	tcase_add_test(t, a_leased_file_is_refused_at_once);
 	tcase_add_test(t, all_or_nothing_leaves_no_descriptor_open);
+	tcase_add_test(t, a_pmem_file_has_any_size_but_none);
+	tcase_add_test(t, a_pmem_file_is_measured_again);
+	tcase_add_test(t, a_pmem_file_is_no_directory);
+	tcase_add_test(t, a_drive_tells_what_its_storage_likes_to_write);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
