@@ -20,11 +20,11 @@ static const struct field table[] = {
 	{"memory-hotplug", FIELD_ELSEWHERE},
 	{"pmem", FIELD_ELSEWHERE},
 	{"serial", FIELD_ELSEWHERE},
+	{"mmds-config", FIELD_ELSEWHERE},
 	{"labels", FIELD_ELSEWHERE},
 	{"start", FIELD_BOOL, false, offsetof(struct document, start)},
 	{"logger", FIELD_UNSUPPORTED},
 	{"metrics", FIELD_UNSUPPORTED},
-	{"mmds-config", FIELD_UNSUPPORTED},
 	{NULL},
 };
 
@@ -53,6 +53,7 @@ static const struct {
 	{"memory-hotplug", memory_hotplug_read, memory_hotplug_write},
 	{"pmem", pmems_read, pmems_write},
 	{"serial", serial_read, serial_write},
+	{"mmds-config", mmds_config_read, mmds_config_write},
 };
 
 #define N_SECTIONS (sizeof(sections) / sizeof(sections[0]))

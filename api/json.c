@@ -23,7 +23,7 @@ static const char *skip_string(const char *p)
 	return p + 1;
 }
 
-/* Recursion is bounded by JSON_DEPTH_MAX. */
+/* Recursion is bounded by the depth json_check() allows. */
 static size_t count_members(struct json_object *o)
 {
 	size_t n = 0;
@@ -86,15 +86,16 @@ static int find_duplicate(const char **p, struct error *err)
 	return 0;
 }
 
-struct json_object *json_parse(const char *text, size_t len, struct error *err)
+struct json_object *json_parse_deep(
+	const char *text, size_t len, unsigned max_depth, struct error *err)
 {
 	_cleanup_(free_tokener) struct json_tokener *t =
-		json_tokener_new_ex(JSON_DEPTH_MAX + 1);
+		json_tokener_new_ex((int)max_depth + 1);
 	_cleanup_json_ struct json_object *o = NULL;
 	const char *p = text;
 	size_t members;
 
-	if (json_check(text, len, &members, err) < 0)
+	if (json_check(text, len, max_depth, &members, err) < 0)
 		return NULL;
 	while (strchr(" \t\r\n", *p))
 		p++;
@@ -114,6 +115,11 @@ struct json_object *json_parse(const char *text, size_t len, struct error *err)
 		return NULL;
 	}
 	return take_ptr(&o);
+}
+
+struct json_object *json_parse(const char *text, size_t len, struct error *err)
+{
+	return json_parse_deep(text, len, JSON_DEPTH_MAX, err);
 }
 
 void json_add_string(struct json_object *o, const char *key, const char *s)

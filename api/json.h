@@ -19,6 +19,9 @@ static inline void cleanup_json(struct json_object **o)
 
 /* NULL, with EINVAL in err, unless text is one whole JSON object. */
 struct json_object *json_parse(const char *text, size_t len, struct error *err);
+/* The same, of other depth. */
+struct json_object *json_parse_deep(
+	const char *text, size_t len, unsigned max_depth, struct error *err);
 
 /* Adds members; a failed allocation shows in the missing member only. */
 void json_add_string(struct json_object *o, const char *key, const char *s);

@@ -7,6 +7,7 @@
 
 struct scan {
 	const char *start, *p, *end;
+	unsigned max_depth;
 	size_t members;
 	struct error *err;
 };
@@ -192,10 +193,10 @@ static int scan_container(struct scan *s, unsigned depth)
 	bool object = *s->p++ == '{';
 	char close = object ? '}' : ']';
 
-	if (depth >= JSON_DEPTH_MAX)
+	if (depth >= s->max_depth)
 		return error_set(s->err, EINVAL,
-			"the body is nested deeper than %d levels",
-			JSON_DEPTH_MAX);
+			"the body is nested deeper than %u levels",
+			s->max_depth);
 	skip_space(s);
 	if (take(s, close))
 		return 0;
@@ -246,10 +247,10 @@ static int scan_value(struct scan *s, unsigned depth)
 	return r;
 }
 
-int json_check(
-	const char *text, size_t len, size_t *ret_members, struct error *err)
+int json_check(const char *text, size_t len, unsigned max_depth,
+	size_t *ret_members, struct error *err)
 {
-	struct scan s = {text, text, text + len, 0, err};
+	struct scan s = {text, text, text + len, max_depth, 0, err};
 	int r = scan_value(&s, 0);
 
 	if (r < 0)

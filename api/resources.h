@@ -134,6 +134,15 @@ void serial_patch(struct request *r);
 int serial_read(struct json_object *o, struct vm_config *c, struct error *err);
 struct json_object *serial_write(const struct vm_config *c);
 
+/* mmds.c */
+void mmds_get(struct request *r);
+void mmds_put(struct request *r);
+void mmds_patch(struct request *r);
+void mmds_config_put(struct request *r);
+int mmds_config_read(
+	struct json_object *o, struct vm_config *c, struct error *err);
+struct json_object *mmds_config_write(const struct vm_config *c);
+
 /* labels.c */
 int labels_read(struct json_object *o, struct vm_config *c, struct error *err);
 struct json_object *labels_write(const struct vm_config *c);

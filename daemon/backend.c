@@ -208,6 +208,28 @@ static void backend_cancel(void *ctx, struct api_op *op)
 	vm_cancel(op);
 }
 
+static int backend_mmds_get(
+	void *ctx, const char *id, const char **ret, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	if (!vm)
+		return -err->code;
+	*ret = vm->mmds.json;
+	return 0;
+}
+
+static int backend_mmds_set(void *ctx, const char *id,
+	struct api_mmds_data *data, struct api_op *op, struct error *err)
+{
+	struct vm *vm = find(ctx, id, err);
+
+	if (vm)
+		return vm_mmds_set(vm, data, op, err);
+	vm_mmds_fini(data);
+	return -err->code;
+}
+
 const struct api_backend_ops daemon_backend = {
 	.host = backend_host,
 	.list = backend_list,
@@ -218,6 +240,8 @@ const struct api_backend_ops daemon_backend = {
 	.configure = backend_configure,
 	.update = backend_update,
 	.device_state = backend_device_state,
+	.mmds_get = backend_mmds_get,
+	.mmds_set = backend_mmds_set,
 	.act = backend_act,
 	.console_input = backend_console_input,
 	.console = backend_console,

@@ -49,6 +49,7 @@ void vm_destroy(struct vm *vm)
 	vm_images_close(&vm->images);
 	vsock_uds_close(&vm->uds);
 	vm_config_fini(&vm->config);
+	vm_mmds_fini(&vm->mmds);
 	free(vm);
 }
 

@@ -6,7 +6,7 @@
  *
  * vm.c: configuring; vm_show.c: showing; vm_start.c and vm_message.c: how it
  * starts; vm_talk.c: requests and messages; vm_update.c: changes while it runs;
- * vm_exit.c: how it ends.
+ * vm_mmds.c: its metadata; vm_exit.c: how it ends.
  */
 
 #include "api/backend.h"
@@ -92,6 +92,7 @@ struct vm {
 	struct vm_images images; /* closed once it runs */
 	struct vsock_uds uds;    /* of config.vsock; its path, until it ends */
 	struct output *output;
+	struct api_mmds_data mmds; /* json NULL: none */
 
 	/* From the start on. */
 	bool remove_if_start_fails;
@@ -135,6 +136,9 @@ int vm_act(
 /* *u is taken over. */
 int vm_update(struct vm *vm, struct api_update *u, struct api_op *op,
 	struct error *err);
+/* *d is taken over. */
+int vm_mmds_set(struct vm *vm, struct api_mmds_data *d, struct api_op *op,
+	struct error *err);
 int vm_console_input(struct vm *vm, const void *data, size_t len,
 	struct api_op *op, struct error *err);
 int vm_wait(struct vm *vm, uint64_t timeout_ns, struct api_op *op,
@@ -166,6 +170,10 @@ void vm_place_image_fds(
 	const struct vm *vm, const struct msg_start *m, int *fds);
 void vm_fill_limiter(
 	struct rate_limiter_config *to, const struct vm_rate_limiter *l);
+
+/* vm_mmds.c: the metadata for the VM, in a memfd which is the caller's. */
+int vm_mmds_memfd(const struct api_mmds_data *d, struct error *err);
+void vm_mmds_fini(struct api_mmds_data *d);
 
 /* A message, or the end of the conversation, may have come. */
 void vm_on_sock(struct loop_source *s, uint32_t events);

@@ -85,15 +85,21 @@ static void fill_net(struct msg_net *to, const struct vm_net *n)
 
 static void fill_nets(const struct vm_config *c, struct msg_start *m)
 {
-	const struct vm_mmds_config *mmds = &c->mmds;
-
 	m->n_nets = (uint8_t)c->n_nets;
 	for (unsigned i = 0; i < c->n_nets; i++)
 		fill_net(&m->nets[i], &c->nets[i]);
+}
+
+static void fill_mmds(struct vm *vm, struct msg_start *m)
+{
+	const struct vm_config *c = &vm->config;
+	const struct vm_mmds_config *mmds = &c->mmds;
+
 	m->has_mmds = mmds->there;
 	m->mmds.version = (uint8_t)mmds->version;
 	m->mmds.ipv4 = mmds->ipv4;
 	m->mmds.imds_compat = mmds->imds_compat;
+	m->mmds.data_len = (uint32_t)vm->mmds.image_len;
 	for (unsigned i = 0; i < mmds->n_interfaces; i++)
 		/* vm_config_check(): each is there. */
 		m->nets[vm_config_find_net(c, mmds->interfaces[i])].mmds = 1;
@@ -145,6 +151,7 @@ int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err)
 		fill_drives(vm, m, err) < 0 || fill_pmem(vm, m, err) < 0)
 		return -err->code;
 	fill_nets(c, m);
+	fill_mmds(vm, m);
 	m->has_vsock = c->vsock.uds_path != NULL;
 	m->guest_cid = c->vsock.guest_cid;
 	m->has_entropy = c->entropy.there;

@@ -16,6 +16,7 @@
 static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 	int wake_fd, struct error *err)
 {
+	_cleanup_close_ int mmds_fd = -1;
 	struct msg_start_fds at;
 	int fds[MSG_MAX_FDS], r;
 
@@ -28,6 +29,12 @@ static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 	vm_place_image_fds(vm, &m->start, fds);
 	if (at.vsock >= 0)
 		fds[at.vsock] = vm->uds.listen_fd;
+	if (at.mmds >= 0) {
+		mmds_fd = vm_mmds_memfd(&vm->mmds, err);
+		if (mmds_fd < 0)
+			return -err->code;
+		fds[at.mmds] = mmds_fd;
+	}
 	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, at.n);
 	return r < 0 ? error_errno(err, -r, "starting the VM") : 0;
 }
