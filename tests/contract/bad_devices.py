@@ -270,7 +270,47 @@ def nets(n, **change):
              "create": True} | change for i in range(n)]
 
 
+MMDS = {"network_interfaces": ["eth9"]}
+MMDS_CONFIG = [
+    ({}, "mmds-config.network_interfaces: is missing"),
+    ({"version": "V2"}, "mmds-config.network_interfaces: is missing"),
+    ({"network_interfaces": None},
+     "mmds-config.network_interfaces: is missing"),
+    *[({"network_interfaces": v}, "mmds-config.network_interfaces: must be an "
+       "array of 1 to 8 ids of network interfaces")
+      for v in ([], "eth9", {"eth9": 1}, [f"eth{i}" for i in range(9)])],
+    ({"network_interfaces": [9]},
+     "mmds-config.network_interfaces: must be an array of strings"),
+    ({"network_interfaces": ["eth9", None]},
+     "mmds-config.network_interfaces: must be an array of strings"),
+    ({"network_interfaces": ["eth9", "eth9"]},
+     "mmds-config.network_interfaces: names an interface twice"),
+    ({"network_interfaces": ["eth8"]},
+     "mmds-config.network_interfaces: there is no network interface \"eth8\"",
+     SEMANTIC),
+    ({"network_interfaces": ["eth9", ""]},
+     "mmds-config.network_interfaces: there is no network interface \"\"",
+     SEMANTIC),
+    *[(MMDS | {"version": v}, "mmds-config.version: must be \"V1\" or \"V2\"")
+      for v in ("V3", "v1", "", 1, True)],
+    *[(MMDS | {"ipv4_address": v}, "mmds-config.ipv4_address: must be")
+      for v in ("", "1.1.1.1", "169.254.0.255", "169.254.255.0",
+                "169.253.1.1", "170.254.1.1", "169.254.1", "169.254.1.1.1",
+                "169.254.01.1", "169.254.1.256", "169.254.1.1 ",
+                "169.254.1.-1", 2851995648, ["169.254.1.1"])],
+    (MMDS | {"ipv4_address": "169.254.1.1\n"}, "mmds-config.ipv4_address: must",
+     SEMANTIC),
+    *[(MMDS | {"imds_compat": v},
+       "mmds-config.imds_compat: must be true or false")
+      for v in (0, "true", [])],
+    (MMDS | {"ipv4": "169.254.1.1"}, "mmds-config.ipv4: is not a known field"),
+]
+
 DOCUMENT = [
+    ({"mmds-config": {}}, "mmds-config.network_interfaces: is missing"),
+    ({"mmds-config": []}, "mmds-config: must be an object"),
+    ({"mmds-config": MMDS},
+     "mmds-config.network_interfaces: there is no network", SEMANTIC),
     ({"network-interfaces": {}}, "network-interfaces: must be an array"),
     ({"network-interfaces": [1]}, "network-interfaces[0]: must be an object"),
     ({"network-interfaces": [NET, {}]},

@@ -14,8 +14,8 @@ NO_LIMIT = "bytes=0/0/0 ops=0/0/0"
 MIB = 1 << 20
 
 
-class DeviceTests:
-    """To be mixed into a TestCase with exe, fake, contract."""
+class DeviceCase:
+    """A daemon with a fake VMM, for a TestCase with exe, fake, contract."""
 
     @classmethod
     def setUpClass(cls):
@@ -85,6 +85,10 @@ class DeviceTests:
             "kernel_image_path": self.kernel, "boot_args": "tell"}}
         self.call("PUT", VM, document, 201)
         return self.lines()
+
+
+class DeviceTests(DeviceCase):
+    """To be mixed into a TestCase."""
 
     def assert_holds(self, shown, given):
         """All that was given is shown; what was not has its default."""

@@ -176,6 +176,11 @@ static void tell_devices(const struct msg_start *m, const int *fds)
 			(unsigned long long)m->memory_hotplug.block_bytes,
 			(unsigned long long)m->memory_hotplug.slot_bytes,
 			(unsigned long long)m->memory_hotplug.requested_bytes);
+	if (m->has_mmds)
+		tell("mmds version=%u ipv4=%x imds=%u data=%u file=%s\n",
+			m->mmds.version, m->mmds.ipv4, m->mmds.imds_compat,
+			m->mmds.data_len,
+			at.mmds < 0 ? "none" : file(fds[at.mmds]));
 }
 
 /* A guest that does at once what it is asked for. */
@@ -204,6 +209,10 @@ static void obey_device(const union msg *m, int fd)
 		tell("memory requested=%llu\n",
 			(unsigned long long)m->memory.requested_bytes);
 		shared->memory.plugged_bytes = m->memory.requested_bytes;
+		break;
+	case MSG_MMDS:
+		tell("mmds data=%u file=%s\n", m->mmds.len, file(fd));
+		close(fd);
 		break;
 	case MSG_CONSOLE_SIZE:
 		tell("size %ux%u\n", m->size.columns, m->size.rows);

@@ -381,7 +381,8 @@ class BadInput(unittest.TestCase):
                 (bad_devices.SERIAL, "serial", "serial"),
                 (bad_devices.BALLOON_DEVICE, "balloon", "balloon"),
                 (bad_devices.MEMORY_HOTPLUG, "hotplug/memory",
-                 "hotplug/memory")):
+                 "hotplug/memory"),
+                (bad_devices.MMDS_CONFIG, "mmds/config", "mmds/config")):
             self.check_table(table, "PUT", "/v1/vms/{id}/" + path,
                              "/v1/vms/a/" + url)
 

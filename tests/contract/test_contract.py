@@ -13,6 +13,7 @@ import unittest
 from contract import Contract
 from devices import DeviceTests
 from mayflyd import Mayflyd, skip_unless_possible
+from metadata import MetadataTests
 
 EXE, OPENAPI, GUESTS, FAKE = sys.argv[1:5]
 CONTRACT = Contract(OPENAPI)  # one, which remembers what was seen
@@ -26,6 +27,10 @@ ELSEWHERE = {("DELETE", "/v1/vms/{id}", "409"),
 
 
 class Devices(DeviceTests, unittest.TestCase):
+    exe, fake, contract = EXE, FAKE, CONTRACT
+
+
+class Metadata(MetadataTests, unittest.TestCase):
     exe, fake, contract = EXE, FAKE, CONTRACT
 
 
