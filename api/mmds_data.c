@@ -131,7 +131,8 @@ static void put(struct tree *t, const void *data, size_t len)
 		t->bytes = more;
 		t->size = size;
 	}
-	memcpy(t->bytes + t->len, data, len);
+	if (len)
+		memcpy(t->bytes + t->len, data, len);
 	t->len += len;
 }
 
@@ -313,38 +314,46 @@ static void *make_image(const struct tree *t, size_t *ret_len)
 	return img;
 }
 
-int mmds_compile(
-	struct json_object *o, struct api_mmds_data *ret, struct error *err)
+static int compile(struct tree *t, struct json_object *o,
+	struct api_mmds_data *ret, struct error *err)
 {
-	uint32_t max = count(o);
-	struct tree t = {NULL};
-	_cleanup_free_ struct node *nodes = calloc(max, sizeof(*nodes));
-	_cleanup_free_ uint32_t *at = calloc(max, sizeof(*at));
-	_cleanup_free_ char *bytes = NULL;
 	uint32_t json_len;
 
-	t.nodes = nodes;
-	t.at = at;
-	t.failed = !nodes || !at;
-	*ret = (struct api_mmds_data){NULL};
-	if (!t.failed)
-		build(&t, o);
-	bytes = t.bytes;
-	if (t.failed)
+	if (!t->nodes || !t->at)
 		return error_set(err, ENOMEM, "out of memory");
-	json_len = nodes[0].e.json_len;
+	build(t, o);
+	if (t->failed || !t->bytes)
+		return error_set(err, ENOMEM, "out of memory");
+	json_len = t->nodes[0].e.json_len;
 	if (json_len > VM_MMDS_MAX)
 		return error_set(err, EMSGSIZE,
 			"the metadata would be %u bytes of JSON, %d are the "
 			"most",
 			json_len, VM_MMDS_MAX);
-	ret->json = strndup(bytes, json_len);
-	ret->image = make_image(&t, &ret->image_len);
-	if (!ret->json || !ret->image) {
-		free(ret->json);
-		free(ret->image);
-		*ret = (struct api_mmds_data){NULL};
-		return error_set(err, ENOMEM, "out of memory");
-	}
-	return 0;
+	ret->json = strndup(t->bytes, json_len);
+	ret->image = make_image(t, &ret->image_len);
+	if (ret->json && ret->image)
+		return 0;
+	free(ret->json);
+	free(ret->image);
+	*ret = (struct api_mmds_data){NULL};
+	return error_set(err, ENOMEM, "out of memory");
+}
+
+int mmds_compile(
+	struct json_object *o, struct api_mmds_data *ret, struct error *err)
+{
+	uint32_t max = count(o);
+	struct tree t = {
+		.nodes = calloc(max, sizeof(*t.nodes)),
+		.at = calloc(max, sizeof(*t.at)),
+	};
+	int r;
+
+	*ret = (struct api_mmds_data){NULL};
+	r = compile(&t, o, ret, err);
+	free(t.nodes);
+	free(t.at);
+	free(t.bytes);
+	return r;
 }

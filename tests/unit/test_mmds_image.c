@@ -198,12 +198,12 @@ START_TEST(many_small_and_one_large_value_fit)
 	ck_assert_int_eq(compile(text), 0);
 	ck_assert(mmds_image_find(image(), "/a/25000", 8));
 	memset(text, 'x', VM_MMDS_MAX + 1);
-	memcpy(text, "{\"a\":\"", 6);
-	memcpy(text + VM_MMDS_MAX - 2, "\"}", 3);
+	text[sprintf(text, "{\"a\":\"")] = 'x';
+	sprintf(text + VM_MMDS_MAX - 2, "\"}");
 	ck_assert_int_eq(compile(text), 0);
 	ck_assert(mmds_image_find(image(), "/a", 2));
 	/* One more. */
-	memcpy(text + VM_MMDS_MAX - 2, "x\"}", 4);
+	sprintf(text + VM_MMDS_MAX - 2, "x\"}");
 	ck_assert_int_eq(compile(text), -EMSGSIZE);
 	ck_assert_str_eq(err.msg, "the metadata would be 51201 bytes of JSON, "
 				  "51200 are the most");
@@ -217,12 +217,11 @@ END_TEST
 
 static void nested(char *text, unsigned levels)
 {
-	*text = '\0';
 	for (unsigned i = 0; i < levels; i++)
-		strcat(text, "{\"a\":");
-	strcat(text, "1");
-	for (unsigned i = 0; i < levels; i++)
-		strcat(text, "}");
+		text += sprintf(text, "{\"a\":");
+	*text++ = '1';
+	memset(text, '}', levels);
+	text[levels] = '\0';
 }
 
 START_TEST(metadata_may_be_nested_32_levels_deep)
