@@ -198,7 +198,31 @@ enum api_action {
 	API_ACTION_RESUME,
 };
 
-/* Someone who follows a console. Embedded in its owner. */
+/* What happens to VMs. */
+enum api_event_kind {
+	API_EVENT_CREATED,
+	API_EVENT_STARTED,
+	API_EVENT_GUEST_READY, /* the guest said so */
+	API_EVENT_PAUSED,
+	API_EVENT_RESUMED,
+	API_EVENT_EXITED,
+	API_EVENT_DELETED,
+	API_EVENTS
+};
+
+struct api_event {
+	uint64_t seq;
+	uint64_t lost; /* events before it that its reader came too late for */
+	uint64_t time_ms; /* CLOCK_REALTIME */
+	enum api_event_kind kind;
+	const char *vm;
+	struct vm_label *labels; /* the VM's, at that time */
+	unsigned n_labels;
+	pid_t pid;                   /* 0: it has none */
+	const char *reason, *detail; /* of EXITED; else NULL */
+};
+
+/* Someone who follows a console or the events. Embedded in its owner. */
 struct api_reader {
 	void (*wake)(struct api_reader *r); /* there may be more to read */
 	void *backend;
@@ -261,6 +285,17 @@ struct api_backend_ops {
 	 * there is no more. */
 	ssize_t (*reader_read)(struct api_reader *r, void *buf, size_t size);
 	void (*reader_close)(struct api_reader *r);
+
+	/* Events of all VMs: those after number *after that are still known (0:
+	 * all) and those to come, or only these (after NULL), until
+	 * events_close(). */
+	void (*events_open)(
+		void *ctx, struct api_reader *r, const uint64_t *after);
+	/* 1: one event, its pointers borrowed until control goes back to the
+	 * event loop; 0: none now, wake() will be called; -ENODATA: there will
+	 * be no more. */
+	int (*events_next)(struct api_reader *r, struct api_event *ret);
+	void (*events_close)(struct api_reader *r);
 
 	/* Succeeds when the VM has exited; -ETIMEDOUT after timeout_ns
 	 * (UINT64_MAX: never). */

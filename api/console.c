@@ -15,6 +15,35 @@ static const struct field size_table[] = {
 	{NULL},
 };
 
+static int open_console(const struct api_backend *b, struct api_reader *reader,
+	void *arg, struct error *err)
+{
+	return b->ops->reader_open(b->ctx, arg, reader, err);
+}
+
+static ssize_t read_console(const struct api_backend *b,
+	struct api_reader *reader, void *arg, char *buf, size_t max)
+{
+	(void)arg;
+	return b->ops->reader_read(reader, buf, max);
+}
+
+static void close_console(
+	const struct api_backend *b, struct api_reader *reader, void *arg)
+{
+	(void)arg;
+	b->ops->reader_close(reader);
+}
+
+/* From its oldest byte on, until it ends. arg: the VM's id, needed only by
+ * open(). */
+static const struct stream_ops follow_console = {
+	.content_type = "application/octet-stream",
+	.open = open_console,
+	.read = read_console,
+	.close = close_console,
+};
+
 void console_get(struct request *r)
 {
 	const struct api_backend *b = r->backend;
@@ -25,7 +54,7 @@ void console_get(struct request *r)
 	char *data;
 
 	if (follow && strcmp(follow, "true") == 0) {
-		request_reply_follow(r);
+		(void)request_reply_stream(r, &follow_console, r->id);
 		return;
 	}
 	if (follow && strcmp(follow, "false") != 0)

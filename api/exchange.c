@@ -110,20 +110,28 @@ void request_reply_bytes(
 	set_response(of_request(r), 200, response);
 }
 
-void request_reply_follow(struct request *r)
+int request_reply_stream(
+	struct request *r, const struct stream_ops *ops, void *arg)
 {
 	struct exchange *x = of_request(r);
 	struct error err;
 	struct MHD_Response *response =
-		stream_create(x->server, x->conn, r->id, &err);
+		stream_create(x->server, x->conn, ops, arg, &err);
 
 	if (!response) {
 		request_reply_error(r, &err);
-		return;
+		return -err.code;
 	}
-	MHD_add_response_header(
-		response, "Content-Type", "application/octet-stream");
+	MHD_add_response_header(response, "Content-Type", ops->content_type);
 	set_response(x, 200, response);
+	return 0;
+}
+
+const char *request_header(const struct request *r, const char *name)
+{
+	const struct exchange *x = (const struct exchange *)r;
+
+	return MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, name);
 }
 
 static void resume(struct exchange *x)

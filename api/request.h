@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REQUEST_QUERY_MAX 2
+#define REQUEST_QUERY_MAX 3
 
 struct route;
 
@@ -41,8 +41,27 @@ void request_reply_error(struct request *r, const struct error *err);
 /* Console bytes; data is taken over. dropped: for its header. */
 void request_reply_bytes(
 	struct request *r, char *data, size_t len, uint64_t dropped);
-/* The console of VM r->id from its oldest byte on, until it ends. */
-void request_reply_follow(struct request *r);
+
+/* How something is followed by an answer that goes on: const, one for each
+ * kind. */
+struct stream_ops {
+	const char *content_type;
+	int (*open)(const struct api_backend *b, struct api_reader *reader,
+		void *arg, struct error *err);
+	/* Bytes, at most max; 0: none now, the reader will be woken; -ENODATA:
+	 * it has ended. */
+	ssize_t (*read)(const struct api_backend *b, struct api_reader *reader,
+		void *arg, char *buf, size_t max);
+	void (*close)(const struct api_backend *b, struct api_reader *reader,
+		void *arg);
+};
+
+/* arg: the operations' own from open() on. 0, or it has answered with the
+ * error and arg is still the caller's. */
+int request_reply_stream(
+	struct request *r, const struct stream_ops *ops, void *arg);
+/* A header of the request; NULL: it has none such. */
+const char *request_header(const struct request *r, const char *name);
 
 /*
  * For what an operation returned: 0 or a negative errno is finished at once,

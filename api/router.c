@@ -11,6 +11,7 @@
 static const struct route routes[] = {
 	{"GET", "/v1/version", version_get},
 	{"GET", "/v1/host", host_get},
+	{"GET", "/v1/events", events_get, .query = {"vm", "label", "after"}},
 	{"GET", "/v1/vms", vms_list},
 	{"GET", "/v1/vms/{id}", vms_get},
 	{"PUT", "/v1/vms/{id}", vms_put, BODY_JSON, API_BODY_MAX},

@@ -6,15 +6,17 @@
 #define CHUNK_BYTES 16384
 
 /*
- * A console that is followed: microhttpd asks for bytes; where there are none
+ * Something that is followed: microhttpd asks for bytes; where there are none
  * the connection is suspended until there are, or its client has gone.
  */
 struct stream {
 	struct api_server *server;
 	struct MHD_Connection *conn;
+	const struct stream_ops *ops;
 	struct api_reader reader;
 	struct hangup hangup;
 	bool suspended, gone;
+	void *arg;
 };
 
 static void resume(struct stream *st)
@@ -48,7 +50,7 @@ static ssize_t next_chunk(void *arg, uint64_t pos, char *buf, size_t max)
 	(void)pos;
 	if (st->gone)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
-	n = st->server->backend.ops->reader_read(&st->reader, buf, max);
+	n = st->ops->read(&st->server->backend, &st->reader, st->arg, buf, max);
 	if (n > 0)
 		return n;
 	if (n < 0)
@@ -64,12 +66,13 @@ static void stream_free(void *arg)
 	struct stream *st = arg;
 
 	hangup_unwatch(&st->hangup);
-	st->server->backend.ops->reader_close(&st->reader);
+	st->ops->close(&st->server->backend, &st->reader, st->arg);
 	free(st);
 }
 
 struct MHD_Response *stream_create(struct api_server *s,
-	struct MHD_Connection *conn, const char *id, struct error *err)
+	struct MHD_Connection *conn, const struct stream_ops *ops, void *arg,
+	struct error *err)
 {
 	struct stream *st = calloc(1, sizeof(*st));
 	struct MHD_Response *response;
@@ -80,10 +83,11 @@ struct MHD_Response *stream_create(struct api_server *s,
 	}
 	st->server = s;
 	st->conn = conn;
+	st->ops = ops;
+	st->arg = arg;
 	st->reader.wake = on_wake;
 	st->hangup = (struct hangup){s, conn, on_gone, false};
-	if (s->backend.ops->reader_open(s->backend.ctx, id, &st->reader, err) <
-		0) {
+	if (ops->open(&s->backend, &st->reader, arg, err) < 0) {
 		free(st);
 		return NULL;
 	}

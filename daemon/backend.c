@@ -93,6 +93,7 @@ static int backend_create(void *ctx, const char *id, struct vm_config *config,
 	}
 	registry_add(&d->vms, vm);
 	log_info("vm_created", "vm=%s", id);
+	vm_publish(vm, API_EVENT_CREATED);
 	return r;
 }
 
@@ -194,6 +195,14 @@ static int backend_reader_open(
 	return 0;
 }
 
+static void backend_events_open(
+	void *ctx, struct api_reader *r, const uint64_t *after)
+{
+	struct daemon *d = ctx;
+
+	events_reader_open(d->env.events, r, after);
+}
+
 static int backend_wait(void *ctx, const char *id, uint64_t timeout_ns,
 	struct api_op *op, struct error *err)
 {
@@ -248,6 +257,9 @@ const struct api_backend_ops daemon_backend = {
 	.reader_open = backend_reader_open,
 	.reader_read = output_reader_read,
 	.reader_close = output_reader_close,
+	.events_open = backend_events_open,
+	.events_next = events_reader_next,
+	.events_close = events_reader_close,
 	.wait = backend_wait,
 	.cancel = backend_cancel,
 };

@@ -122,6 +122,7 @@ static void vm_gone(void *arg, struct vm *vm)
 	struct daemon *d = arg;
 
 	log_info("vm_removed", "vm=%s", vm->id);
+	vm_publish(vm, API_EVENT_DELETED);
 	registry_remove(&d->vms, vm);
 	vm_destroy(vm);
 }
@@ -136,6 +137,9 @@ static int open_env(
 	d->env.kvm_fd = d->host.kvm_fd;
 	d->env.start_timeout_ns = o->start_timeout_s * NS_PER_S;
 	d->env.request_timeout_ns = o->request_timeout_s * NS_PER_S;
+	d->env.events = events_create();
+	if (!d->env.events)
+		return error_set(err, ENOMEM, "out of memory");
 	d->env.gone = vm_gone;
 	d->env.arg = d;
 	if (d->env.kvm_fd >= 0 && ask_cpuid(d, err) < 0)
@@ -266,9 +270,13 @@ static void on_last_call_over(struct loop_timer *t)
 static int prepare(void *arg)
 {
 	struct daemon *d = arg;
-	int limit_ms = api_server_prepare(d->server);
+	bool over = d->stopping && d->vms.n == 0;
+	int limit_ms;
 
-	if (!d->stopping || d->vms.n > 0)
+	if (over)
+		events_end(d->env.events);
+	limit_ms = api_server_prepare(d->server);
+	if (!over)
 		return limit_ms;
 	if (api_server_open_requests(d->server) == 0)
 		loop_stop(d->loop);
@@ -300,4 +308,5 @@ void daemon_close(struct daemon *d)
 	close_fd(&d->state_fd);
 	loop_destroy(d->loop);
 	registry_fini(&d->vms);
+	events_destroy(d->env.events);
 }

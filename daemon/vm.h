@@ -11,6 +11,7 @@
 
 #include "api/backend.h"
 #include "base/log.h"
+#include "daemon/events.h"
 #include "daemon/images.h"
 #include "daemon/loop.h"
 #include "daemon/output.h"
@@ -29,6 +30,7 @@ struct vm;
 struct vm_env {
 	struct loop *loop;
 	struct jail *jail;
+	struct events *events; /* NULL: nobody wants to know */
 	int kvm_fd;
 	uint32_t n_cpuid;
 	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];
@@ -110,6 +112,7 @@ struct vm {
 	struct vm_pendings requests, waiters, deleters;
 	struct log_limit events_limit, unasked_limit;
 	struct vm_vsock_asks vsock_asks;
+	bool ready_told; /* the guest said it is ready, and so did we */
 
 	struct vm_exit exit;
 };
@@ -200,6 +203,8 @@ int vm_change_done(struct vm *vm, struct vm_change *c, struct api_op *op,
 void vm_change_failed(int code, struct error *err);
 void vm_change_free(struct vm_change *c); /* NULL is fine */
 const char *vm_exit_reason_name(enum vm_exit_reason r);
+/* Tells those who follow the events. */
+void vm_publish(const struct vm *vm, enum api_event_kind kind);
 
 /* Of 4 KiB. */
 static inline uint32_t vm_balloon_pages(uint32_t mib)

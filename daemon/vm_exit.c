@@ -136,6 +136,7 @@ static void exited(struct vm *vm)
 	struct error err;
 
 	log_exit(vm);
+	vm_publish(vm, API_EVENT_EXITED);
 	(void)vm_state_after(&vm->state, VM_EV_DIED, &err);
 	output_end(vm->output);
 	/* Nobody listens there any more. */

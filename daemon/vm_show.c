@@ -256,3 +256,20 @@ int vm_device_state(
 		ret->balloon_stats[i] = load(&s->balloon.stats[i]);
 	return 0;
 }
+
+void vm_publish(const struct vm *vm, enum api_event_kind kind)
+{
+	struct api_event e = {
+		.kind = kind,
+		.vm = vm->id,
+		.labels = vm->config.labels,
+		.n_labels = vm->config.n_labels,
+		.pid = vm->process.pid,
+	};
+
+	if (kind == API_EVENT_EXITED) {
+		e.reason = vm_exit_reason_name(vm->exit.reason);
+		e.detail = vm->exit.detail;
+	}
+	events_publish(vm->env->events, &e);
+}

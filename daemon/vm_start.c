@@ -137,6 +137,7 @@ int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 	vm->remove_if_start_fails = remove_if_fails;
 	vm->start_op = op;
 	vm->start_err.code = 0;
+	vm->ready_told = false;
 	return API_PENDING;
 }
 
@@ -155,6 +156,7 @@ void vm_started(struct vm *vm)
 	close_fd(&vm->uds.listen_fd);
 	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id, vm->process.pid,
 		(unsigned long long)(clock_ns() - vm->received_ns) / 1000);
+	vm_publish(vm, API_EVENT_STARTED);
 	vm->remove_if_start_fails = false;
 	op = take_ptr(&vm->start_op);
 	op->done(op, NULL);

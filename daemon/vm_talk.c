@@ -192,6 +192,20 @@ static void go_on(struct vm_pending *p)
 		op->done(op, r < 0 ? &err : NULL);
 }
 
+/* What a request that is done has made of the VM. */
+static void happen(struct vm *vm, enum vm_event event)
+{
+	enum vm_state before = vm->state;
+	struct error ignored;
+
+	if (event == VM_EVENTS ||
+		vm_state_after(&vm->state, event, &ignored) < 0 ||
+		vm->state == before)
+		return;
+	vm_publish(vm,
+		vm->state == VM_PAUSED ? API_EVENT_PAUSED : API_EVENT_RESUMED);
+}
+
 static void take_done(struct vm *vm, const struct msg_done *m)
 {
 	struct vm_pending *p;
@@ -206,8 +220,7 @@ static void take_done(struct vm *vm, const struct msg_done *m)
 	}
 	vm->n_requests--;
 	if (m->code == 0) {
-		if (p->then.event != VM_EVENTS)
-			(void)vm_state_after(&vm->state, p->then.event, &err);
+		happen(vm, p->then.event);
 		if (p->then.change)
 			go_on(p);
 		else
@@ -246,10 +259,16 @@ static void take_failed(struct vm *vm, const struct msg_failed *m)
 static void take_event(struct vm *vm, const struct msg_event *m)
 {
 	static const char *const kinds[MSG_EVENT_KINDS] = {
-		"drive_error", "needs_reset", "net_error"};
+		"drive_error", "needs_reset", "net_error", "guest_ready"};
 	uint32_t held_back;
 
 	count_unasked(vm);
+	if (m->kind == MSG_EVENT_GUEST_READY) {
+		if (!vm->ready_told)
+			vm_publish(vm, API_EVENT_GUEST_READY);
+		vm->ready_told = true;
+		return;
+	}
 	if (m->kind < MSG_EVENT_KINDS &&
 		log_limit_ok(&vm->events_limit, clock_ns(), &held_back))
 		log_warn(kinds[m->kind],

@@ -262,6 +262,7 @@ enum msg_event_kind {
 	MSG_EVENT_BLK_ERROR,   /* index: drive; value: errno; once per storm */
 	MSG_EVENT_NEEDS_RESET, /* index: device; a malformed ring or register */
 	MSG_EVENT_NET_ERROR,   /* index: interface; value: errno; the tap */
+	MSG_EVENT_GUEST_READY, /* the guest wrote to the ready port; once */
 	MSG_EVENT_KINDS
 };
 

@@ -28,7 +28,10 @@ static void on_panic(void *arg)
 
 static void on_ready(void *arg)
 {
-	vm_mark(arg, VM_MOMENT_GUEST_READY);
+	struct vm *vm = arg;
+
+	vm_mark(vm, VM_MOMENT_GUEST_READY);
+	vm_events_ready(&vm->events);
 }
 
 /* ---- making them ---- */

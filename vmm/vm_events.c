@@ -27,6 +27,18 @@ void vm_events_end(
 	fd_notify(e->fd);
 }
 
+void vm_events_ready(struct vm_events *e)
+{
+	bool first;
+
+	pthread_mutex_lock(&e->lock);
+	first = !e->ready;
+	e->ready = true;
+	pthread_mutex_unlock(&e->lock);
+	if (first)
+		fd_notify(e->fd);
+}
+
 void vm_events_needs_reset(struct vm_events *e, unsigned device)
 {
 	pthread_mutex_lock(&e->lock);
@@ -87,6 +99,14 @@ bool vm_events_next(struct vm_events *e, uint64_t now_ns, struct msg_event *ret)
 	bool got;
 
 	pthread_mutex_lock(&e->lock);
+	/* Somebody waits for this one: no storm of others keeps it back. */
+	if (e->ready && !e->ready_told) {
+		e->ready_told = true;
+		*ret = (struct msg_event){
+			.hdr = ret->hdr, .kind = MSG_EVENT_GUEST_READY};
+		pthread_mutex_unlock(&e->lock);
+		return true;
+	}
 	do
 		got = take(e, ret);
 	while (got && !log_limit_ok(&e->limit, now_ns, &suppressed));

@@ -21,6 +21,7 @@ struct vm_events {
 	pthread_mutex_t lock;
 	enum vm_exit_reason reason; /* VM_EXIT_NONE: the guest lives */
 	char detail[sizeof(((struct msg_exiting *)0)->detail)];
+	bool ready, ready_told;
 	uint32_t needs_reset; /* bit: virtio device */
 	int blk_error[VM_MAX_DRIVES];
 	struct log_limit limit;
@@ -31,6 +32,8 @@ void vm_events_init(struct vm_events *e, int fd);
 /* The first reason is the one that counts. */
 void vm_events_end(
 	struct vm_events *e, enum vm_exit_reason reason, const char *detail);
+/* The first time counts. */
+void vm_events_ready(struct vm_events *e);
 void vm_events_needs_reset(struct vm_events *e, unsigned device);
 void vm_events_blk_error(struct vm_events *e, unsigned drive, int code);
 

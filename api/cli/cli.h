@@ -61,6 +61,9 @@ int cmd_logs(struct cli *cli, int argc, char **argv);
 /* Joins the terminal and the console: 0 the VM ended, 1 the person left. */
 int console_attach(struct cli *cli, const char *id, struct error *err);
 
+/* events.c */
+int cmd_events(struct cli *cli, int argc, char **argv);
+
 /* show.c */
 int cmd_ps(struct cli *cli, int argc, char **argv);
 int cmd_inspect(struct cli *cli, int argc, char **argv);

@@ -257,22 +257,17 @@ static CURLcode pump(struct follow *f, CURLM *multi)
 	return m ? m->data.result : CURLE_OK;
 }
 
-int client_follow(struct client *c, const char *id, const char *rest,
+static int follow_path(struct client *c, const char *path,
 	const struct client_stream *s, struct error *err)
 {
 	struct follow f = {.c = c, .s = s};
 	CURLM *multi = curl_multi_init();
 	CURLcode code;
-	char path[400];
 	long status = 0;
 	int r = 0;
 
 	if (!multi)
 		return error_set(err, ENOMEM, "out of memory");
-	if (vm_path(c, id, rest, path, sizeof(path), err) < 0) {
-		curl_multi_cleanup(multi);
-		return -err->code;
-	}
 	prepare(c, c->stream, path);
 	curl_easy_setopt(c->stream, CURLOPT_WRITEFUNCTION, on_stream);
 	curl_easy_setopt(c->stream, CURLOPT_WRITEDATA, &f);
@@ -289,4 +284,47 @@ int client_follow(struct client *c, const char *id, const char *rest,
 		r = refused(status, f.refusal.data, err);
 	free(f.refusal.data);
 	return r;
+}
+
+int client_follow(struct client *c, const char *id, const char *rest,
+	const struct client_stream *s, struct error *err)
+{
+	char path[400];
+
+	if (vm_path(c, id, rest, path, sizeof(path), err) < 0)
+		return -err->code;
+	return follow_path(c, path, s, err);
+}
+
+/* Adds "?name=value", or "&...". */
+static int add_query(struct client *c, char *path, size_t size,
+	const char *name, const char *value, struct error *err)
+{
+	size_t n = strlen(path);
+	char *escaped;
+	int added;
+
+	if (!value)
+		return 0;
+	escaped = curl_easy_escape(c->curl, value, 0);
+	added = escaped ? snprintf(path + n, size - n, "%c%s=%s",
+				  strchr(path, '?') ? '&' : '?', name, escaped)
+			: -1;
+	curl_free(escaped);
+	if (added < 0 || (size_t)added >= size - n)
+		return error_field(err, EINVAL, name, "is too long");
+	return 0;
+}
+
+int client_follow_events(struct client *c, const char *vm, const char *label,
+	bool all, const struct client_stream *s, struct error *err)
+{
+	char path[480] = "/v1/events";
+
+	if (add_query(c, path, sizeof(path), "vm", vm, err) < 0 ||
+		add_query(c, path, sizeof(path), "label", label, err) < 0 ||
+		add_query(c, path, sizeof(path), "after", all ? "0" : NULL,
+			err) < 0)
+		return -err->code;
+	return follow_path(c, path, s, err);
 }

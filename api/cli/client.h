@@ -54,3 +54,8 @@ struct client_stream {
 /* Follows until the stream ends (0) or one of the two leaves (1). */
 int client_follow(struct client *c, const char *id, const char *rest,
 	const struct client_stream *s, struct error *err);
+
+/* The same of the events: of one VM, with a label; NULL: any. all: those that
+ * are still known, too. */
+int client_follow_events(struct client *c, const char *vm, const char *label,
+	bool all, const struct client_stream *s, struct error *err);

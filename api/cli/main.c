@@ -36,6 +36,12 @@ static const char logs_help[] =
 	"  -f, --follow  and goes on until the VM exits\n";
 static const char console_help[] =
 	"Joins this terminal and the guest's console. Ctrl-] leaves.\n";
+static const char events_help[] =
+	"Prints what happens to VMs, until interrupted.\n"
+	"\n"
+	"  -a, --all              begin with what is still known of the past\n"
+	"  -v, --vm NAME          of this VM alone\n"
+	"  -l, --label KEY[=VALUE] of VMs with this label alone\n";
 static const char ps_help[] = "  -q, --quiet  names alone\n";
 static const char top_help[] =
 	"Shows all VMs as they go. q leaves.\n"
@@ -63,6 +69,8 @@ static const struct command commands[] = {
 	{"console", "NAME", "use a guest's console", console_help, cmd_console},
 	{"wait", "[OPTION...] NAME", "wait for a VM's end", wait_help,
 		cmd_wait},
+	{"events", "[OPTION...]", "watch what happens to VMs", events_help,
+		cmd_events},
 	{"top", "[OPTION...]", "watch the VMs", top_help, cmd_top},
 	{"stats", "NAME...", "what VMs' devices have done", NULL, cmd_stats},
 	{"host", "", "what this host can do", NULL, cmd_host},

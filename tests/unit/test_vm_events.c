@@ -76,6 +76,25 @@ START_TEST(a_storm_is_held_back_and_ends)
 }
 END_TEST
 
+START_TEST(ready_is_told_once_and_in_any_storm)
+{
+	struct msg_event m;
+
+	for (unsigned i = 0; i < 100; i++) {
+		vm_events_needs_reset(&e, 0);
+		vm_events_next(&e, 1, &m);
+	}
+	signals();
+	vm_events_ready(&e);
+	vm_events_ready(&e);
+	ck_assert_uint_eq(signals(), 1);
+	ck_assert(vm_events_next(&e, 1, &m));
+	ck_assert_uint_eq(m.kind, MSG_EVENT_GUEST_READY);
+	vm_events_ready(&e);
+	ck_assert(!vm_events_next(&e, 1, &m));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vm_events");
@@ -86,6 +105,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_first_end_counts);
 	tcase_add_test(tc, each_device_is_told_of_once_until_taken);
+	tcase_add_test(tc, ready_is_told_once_and_in_any_storm);
 	tcase_add_test(tc, a_storm_is_held_back_and_ends);
 	suite_add_tcase(s, tc);
 
