@@ -173,7 +173,7 @@ static int read_filter(
 	const char *vm = r->query[0], *label = r->query[1];
 	const char *after = r->query[2];
 
-	for (size_t i = 0; vm && vm[i]; i++)
+	for (size_t i = 0; vm && (vm[i] || i == 0); i++)
 		if (i == VM_ID_MAX || !is_id_char(vm[i]))
 			return error_field(err, EINVAL, "vm",
 				"must be 1 to %d characters of A-Z a-z 0-9 _ -",

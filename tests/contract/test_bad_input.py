@@ -268,6 +268,15 @@ NOT_JSON = [
 ]
 
 PARAMETERS = [
+    ("/v1/events?vm=", "vm: must be 1 to 64 characters"),
+    ("/v1/events?vm=a/b", "vm: must be 1 to 64 characters"),
+    ("/v1/events?vm=" + 65 * "a", "vm: must be 1 to 64 characters"),
+    ("/v1/events?label=", "label: must be KEY or KEY=VALUE"),
+    ("/v1/events?label==x", "label: must be KEY or KEY=VALUE"),
+    ("/v1/events?after=x", "after: must be the number of an event"),
+    ("/v1/events?after=-1", "after: must be the number of an event"),
+    ("/v1/events?after=18446744073709551616", "after: must be the number"),
+    ("/v1/events?since=1", "since: is not a known parameter"),
     ("/v1/vms/a?x=1", "x: is not a known parameter"),
     ("/v1/vms/a/console?follow", "follow: needs a value"),
     ("/v1/vms/a/console?follow=", "follow: must be true or false"),

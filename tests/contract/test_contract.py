@@ -5,6 +5,7 @@ server does.
 usage: test_contract.py MAYFLYD OPENAPI GUESTS_DIR FAKE_VMM
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from contract import Contract
 from devices import DeviceTests
 from mayflyd import Mayflyd, skip_unless_possible
 from metadata import MetadataTests
+from mayflyd import Mayflyd, head, skip_unless_possible
 
 EXE, OPENAPI, GUESTS, FAKE = sys.argv[1:5]
 CONTRACT = Contract(OPENAPI)  # one, which remembers what was seen
@@ -239,6 +241,68 @@ class Server(unittest.TestCase):
                 r = self.daemon.get(path)
                 self.assertEqual(r.status, 404)
                 self.assertTrue(r.fault())
+
+    def events(self, query, until, headers=()):
+        """The events of a stream as (id, data), up to the one for which
+        until(data) holds."""
+        got, number = [], None
+        with self.daemon.connect() as s, s.makefile("rb") as stream:
+            s.sendall(head("GET", "/v1/events" + query, extra=headers))
+            for line in stream:
+                name, _, value = line.decode().strip().partition(": ")
+                if name == "id":
+                    number = int(value)
+                elif name == "data":
+                    got.append((number, json.loads(value)))
+                    if until(got[-1][1]):
+                        return got
+        raise AssertionError(f"{query}: it ended after {got}")
+
+    def test_8_events_tell_what_happened(self):
+        for vm, labels in (("e1", {"tier": "gold"}), ("e2", {})):
+            self.call("PUT", "/v1/vms/{id}", vm=vm, expect=201, body={
+                "boot-source": self.guest("puppet"), "labels": labels,
+                "machine-config": {"vcpu_count": 1, "mem_size_mib": 16},
+                "start": True})
+            for state in ("Paused", "Resumed"):
+                self.call("PATCH", "/v1/vms/{id}/vm", {"state": state}, vm=vm,
+                          expect=204)
+        self.daemon.wait_for("the guest's word", lambda: b"ready" in self.call(
+            "GET", "/v1/vms/{id}/console", vm="e1").body)
+        self.call("DELETE", "/v1/vms/{id}", vm="e1", expect=204)
+        self.call("DELETE", "/v1/vms/{id}", vm="e2", expect=204)
+
+        def last(e):
+            return e["vm"] == "e2" and e["type"] == "deleted"
+        everything = self.events("?after=0", last)
+        for _, event in everything:
+            self.assertEqual(self.contract.errors(
+                {"$ref": "#/components/schemas/Event"}, event), [], event)
+        numbers = [n for n, _ in everything]
+        self.assertEqual(numbers, sorted(set(numbers)))
+        e1 = [e for _, e in everything if e["vm"] == "e1"]
+        types = [e["type"] for e in e1]
+        # The guest says that it is ready at a moment of its own.
+        self.assertEqual(types.count("guest_ready"), 1)
+        types.remove("guest_ready")
+        self.assertEqual(types, ["created", "started", "paused", "resumed",
+                                 "exited", "deleted"])
+        self.assertEqual({json.dumps(e["labels"]) for e in e1},
+                         {'{"tier": "gold"}'})
+        exited = next(e for e in e1 if e["type"] == "exited")
+        self.assertEqual((exited["reason"], exited["detail"]),
+                         ("killed", "deleted"))
+        # Filters, and coming back.
+        for query in ("?after=0&vm=e1", "?after=0&label=tier",
+                      "?after=0&label=tier=gold"):
+            got = self.events(query, lambda e: e["type"] == "deleted")
+            self.assertEqual([e for _, e in got], e1, query)
+        middle = everything[len(everything) // 2][0]
+        rest = [x for x in everything if x[0] > middle]
+        self.assertEqual(self.events(f"?after={middle}", last), rest)
+        self.assertEqual(self.events(
+            "", last, [f"Last-Event-ID: {middle}"]), rest)
+        self.contract.seen.add(("GET", "/v1/events", 200))
 
     def test_9_all_that_is_documented_was_seen(self):
         missing = []

@@ -158,6 +158,28 @@ def test_cli_console_joins_a_terminal(t):
 
 
 @native()
+def test_cli_events_follow_until_the_daemon_ends(t):
+    daemon = t.file.new_daemon()
+    program = argv(t)[0]
+
+    def run(*words):
+        subprocess.run([program, "--socket", daemon.socket, *words],
+                       check=True, timeout=30, stdin=subprocess.DEVNULL)
+    run("create", "seen", "-k", guest("puppet"), "-m", "16")
+    with subprocess.Popen(
+            [program, "--socket", daemon.socket, "events", "--all"],
+            stdout=subprocess.PIPE, text=True) as follower:
+        first = json.loads(follower.stdout.readline())
+        assert (first["type"], first["vm"]) == ("created", "seen"), first
+        run("start", "seen")
+        assert json.loads(follower.stdout.readline())["type"] == "started"
+        assert daemon.stop() == 0
+        rest = [json.loads(line)["type"] for line in follower.stdout]
+        assert rest[-1] == "deleted", rest
+        assert follower.wait(10) == 0
+
+
+@native()
 def test_cli_tables_are_for_terminals(t):
     mayfly(t, "create", "seen", "-k", guest("puppet"), "-m", "16")
     for words, says in ((("ps",), b"NAME"), (("host",), b"KVM"),
