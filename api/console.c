@@ -36,12 +36,12 @@ static void close_console(
 }
 
 /* From its oldest byte on, until it ends. arg: the VM's id, needed only by
- * open(). */
+ * begin(). */
 static const struct stream_ops follow_console = {
 	.content_type = "application/octet-stream",
-	.open = open_console,
+	.begin = open_console,
 	.read = read_console,
-	.close = close_console,
+	.end = close_console,
 };
 
 void console_get(struct request *r)

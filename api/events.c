@@ -149,9 +149,9 @@ static void close_events(
 
 static const struct stream_ops follow_events = {
 	.content_type = "text/event-stream",
-	.open = open_events,
+	.begin = open_events,
 	.read = read_events,
-	.close = close_events,
+	.end = close_events,
 };
 
 /* What is no number is not an error: a follower may have been handed its last

@@ -46,17 +46,17 @@ void request_reply_bytes(
  * kind. */
 struct stream_ops {
 	const char *content_type;
-	int (*open)(const struct api_backend *b, struct api_reader *reader,
+	int (*begin)(const struct api_backend *b, struct api_reader *reader,
 		void *arg, struct error *err);
 	/* Bytes, at most max; 0: none now, the reader will be woken; -ENODATA:
 	 * it has ended. */
 	ssize_t (*read)(const struct api_backend *b, struct api_reader *reader,
 		void *arg, char *buf, size_t max);
-	void (*close)(const struct api_backend *b, struct api_reader *reader,
+	void (*end)(const struct api_backend *b, struct api_reader *reader,
 		void *arg);
 };
 
-/* arg: the operations' own from open() on. 0, or it has answered with the
+/* arg: the operations' own from begin() on. 0, or it has answered with the
  * error and arg is still the caller's. */
 int request_reply_stream(
 	struct request *r, const struct stream_ops *ops, void *arg);

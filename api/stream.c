@@ -66,7 +66,7 @@ static void stream_free(void *arg)
 	struct stream *st = arg;
 
 	hangup_unwatch(&st->hangup);
-	st->ops->close(&st->server->backend, &st->reader, st->arg);
+	st->ops->end(&st->server->backend, &st->reader, st->arg);
 	free(st);
 }
 
@@ -87,7 +87,7 @@ struct MHD_Response *stream_create(struct api_server *s,
 	st->arg = arg;
 	st->reader.wake = on_wake;
 	st->hangup = (struct hangup){s, conn, on_gone, false};
-	if (ops->open(&s->backend, &st->reader, arg, err) < 0) {
+	if (ops->begin(&s->backend, &st->reader, arg, err) < 0) {
 		free(st);
 		return NULL;
 	}
