@@ -20,7 +20,8 @@
  * one that interprets single figures. */
 #define RING0_MIPS_MIN 15
 
-#define PROBE_LIMIT_MS 5000
+/* For a guest of some thousand instructions, on a host however busy. */
+#define PROBE_LIMIT_MS 20000
 
 const struct kvm_probe_cap kvm_probe_caps[KVM_PROBE_CAPS] = {
 	{"irqchip", KVM_CAP_IRQCHIP, true},

@@ -13,9 +13,8 @@ import unittest
 
 from contract import Contract
 from devices import DeviceTests
-from mayflyd import Mayflyd, skip_unless_possible
-from metadata import MetadataTests
 from mayflyd import Mayflyd, head, skip_unless_possible
+from metadata import MetadataTests
 
 EXE, OPENAPI, GUESTS, FAKE = sys.argv[1:5]
 CONTRACT = Contract(OPENAPI)  # one, which remembers what was seen
