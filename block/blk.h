@@ -15,16 +15,16 @@
 #include <stdint.h>
 
 struct blk_config {
-	int fd;              /* borrowed until destroy */
+	int fd;              /* borrowed until worker_start() */
 	uint64_t size_bytes; /* a multiple of 512 */
 	/* fd has O_DIRECT and wants addresses, lengths and offsets to be
-	 * multiples of this, a power of two; 0: buffered. */
+	 * multiples of this, a power of two up to 512; 0: buffered. */
 	uint32_t direct_align;
 	bool read_only;       /* VIRTIO_BLK_F_RO */
 	bool writeback;       /* VIRTIO_BLK_F_FLUSH; else flushes are no-ops */
 	char serial[20];      /* NUL-padded */
-	unsigned n_queues;    /* VIRTIO_BLK_F_MQ */
-	uint32_t block_bytes; /* of the host's storage: the topology */
+	unsigned n_queues;    /* VIRTIO_BLK_F_MQ if more than 1 */
+	uint32_t block_bytes; /* of the host's storage: the topology; 0: 512 */
 	struct rate_limiter_config limiter;
 	struct blk_stats *stats; /* borrowed; never NULL */
 	/* An I/O error the guest was told of; rate-limited to once a storm. */
@@ -38,8 +38,12 @@ int blk_create(struct virtio_dev **ret, struct worker *w,
 /*
  * On the control thread, the guest running or paused: from now on the disk is
  * in this file (taken over), of this size; the guest is told. What is in flight
- * ends where it began. 0 or a negative errno.
+ * ends where it began; what was written there is stable soon after. What the
+ * new file cannot do (discard) does nothing. 0 or a negative errno: -EINVAL for
+ * a size that is no multiple of 512 or an alignment of more than that, -ENOSPC
+ * when too many files of before are still in use.
  */
 int blk_set_file(struct virtio_dev *d, int fd, uint64_t size_bytes,
 	uint32_t direct_align);
+/* On the control thread. */
 int blk_limit(struct virtio_dev *d, const struct rate_limiter_update *u);

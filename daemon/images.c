@@ -10,6 +10,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#define SECTOR_BYTES 512u
+
 void vm_images_init(struct vm_images *im)
 {
 	*im = (struct vm_images){.kernel_fd = -1, .initrd_fd = -1};
@@ -157,7 +159,8 @@ static int set_flags(int fd, int set, int clear)
 /*
  * What a guest writes bypasses the page cache where it can: the guest has its
  * own. What it only reads does not: many VMs then share one copy of a common
- * root disk.
+ * root disk. Nor does it where the host's blocks are larger than the sectors a
+ * guest may write: its page cache puts them together.
  */
 static void choose_direct(struct drive_image *im, bool read_only)
 {
@@ -165,8 +168,10 @@ static void choose_direct(struct drive_image *im, bool read_only)
 	if (read_only || set_flags(im->fd, O_DIRECT, 0) < 0)
 		return;
 	im->direct_align = direct_alignment(im->fd);
-	if (im->direct_align == 0)
+	if (im->direct_align == 0 || im->direct_align > SECTOR_BYTES) {
+		im->direct_align = 0;
 		set_flags(im->fd, 0, O_DIRECT);
+	}
 }
 
 int images_measure(const char *vm, const struct vm_drive *d,

@@ -15,8 +15,9 @@
 struct drive_image {
 	uint64_t size_bytes; /* a multiple of 512 */
 	int fd;
-	uint32_t direct_align; /* fd has O_DIRECT: its alignment; 0: buffered */
-	uint32_t block_bytes;  /* of the storage: what it likes to write */
+	/* fd has O_DIRECT: its alignment, at most 512; 0: buffered */
+	uint32_t direct_align;
+	uint32_t block_bytes; /* of the storage: what it likes to write */
 };
 
 struct pmem_image {

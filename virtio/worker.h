@@ -72,8 +72,8 @@ struct worker_config {
 int worker_create(struct worker **ret, const struct worker_config *config,
 	struct error *err);
 
-/* Before start: makes fd (borrowed until destroy) usable by its index. 0 or
- * -ENOSPC. */
+/* Before start: makes fd (borrowed until it has started) usable by its index. 0
+ * or -ENOSPC. */
 int worker_add_file(struct worker *w, int fd, unsigned *ret_index);
 
 /* Before start: so many more files for worker_install_file(). */
@@ -117,14 +117,15 @@ void worker_poll(
 	struct worker *w, struct worker_op *op, unsigned file, short events);
 
 /*
- * [W] While it runs: makes fd (borrowed until removed) usable by an index, one
- * of the spare ones. 0 or -ENOSPC, -ECANCELED (it does not run), or what the
- * kernel says. One system call; so is removing.
+ * [W] While it runs: makes fd usable by an index, one that is spare or whose
+ * file was removed. The ring holds the file: fd may be closed. 0 or -ENOSPC,
+ * -ECANCELED (it does not run), or what the kernel says. One system call; so is
+ * removing.
  *
  * Removed when nothing is queued on it any more: what the kernel has would end
  * on this file, but what still waits for room in the ring on the index's next
- * one. fd may be closed then; the kernel drops its own reference a little later
- * (before 6.13 about a second): shutdown(2) ends a connection at once.
+ * one. The kernel lets go of it a little later (before 6.13 about a second):
+ * shutdown(2) ends a connection at once.
  */
 int worker_install_file(struct worker *w, int fd, unsigned *ret_index);
 void worker_remove_file(struct worker *w, unsigned index);

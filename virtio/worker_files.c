@@ -120,8 +120,7 @@ int worker_install_file(struct worker *w, int fd, unsigned *ret_index)
 
 void worker_remove_file(struct worker *w, unsigned index)
 {
-	assert(index >= w->n_fixed && index < w->n_fixed + w->n_spare);
-	assert(w->files[index] >= 0);
+	assert(index < w->n_fixed + w->n_spare && w->files[index] >= 0);
 	w->files[index] = -1;
 	if (index < w->spare_hint)
 		w->spare_hint = index;

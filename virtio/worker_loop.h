@@ -37,7 +37,7 @@ struct worker {
 	int call_fd;
 	struct worker_op call_op;
 
-	/* The table; from n_fixed on the spare ones, -1: free. */
+	/* The table, -1: a free place; the spare ones from n_fixed on. */
 	int *files;
 	unsigned n_fixed, n_spare, spare_hint;
 	struct watch *watches;

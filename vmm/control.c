@@ -48,6 +48,9 @@ static void close_start_fds(const struct msg_start *m, const int *fds)
 			close(fds[i]);
 	if (at.initrd >= 0)
 		close(fds[at.initrd]);
+	/* The worker's ring has them now: one that is swapped is let go of. */
+	for (unsigned i = 0; i < m->n_drives; i++)
+		close(fds[at.drives + i]);
 	if (at.mmds >= 0)
 		close(fds[at.mmds]);
 }

@@ -117,6 +117,8 @@ static int vm_set_limit(struct vm *vm, const struct msg_limit *m)
 		.config = m->config};
 
 	switch (m->kind) {
+	case MSG_LIMIT_DRIVE:
+		return vm_limit_drive(vm, m->index, &u);
 	case MSG_LIMIT_PMEM:
 		return vm_limit_pmem(vm, m->index, &u);
 	case MSG_LIMIT_SERIAL:
@@ -135,6 +137,8 @@ int vm_obey(struct vm *vm, const union msg *m, const int *fds)
 		return vm_console_input(vm, &m->input);
 	case MSG_CONSOLE_SIZE:
 		return vm_console_resize(vm, &m->size);
+	case MSG_DRIVE:
+		return vm_set_drive(vm, &m->drive, fds[0]);
 	case MSG_MMDS:
 		return vm_set_mmds(vm, &m->mmds, fds[0]);
 	case MSG_MEMORY:

@@ -54,3 +54,27 @@ int vm_create_drives(struct vm *vm, const struct msg_start *start,
 			return error_wrap(err, "drive %u", i);
 	return 0;
 }
+
+static struct virtio_dev *find(const struct vm *vm, unsigned index)
+{
+	return index < VM_MAX_DRIVES ? vm->drives[index] : NULL;
+}
+
+int vm_set_drive(struct vm *vm, const struct msg_drive_update *m, int taken_fd)
+{
+	struct virtio_dev *d = find(vm, m->index);
+
+	if (!d) {
+		close(taken_fd);
+		return -EINVAL;
+	}
+	return blk_set_file(d, taken_fd, m->size_bytes, m->direct_align);
+}
+
+int vm_limit_drive(
+	struct vm *vm, unsigned index, const struct rate_limiter_update *u)
+{
+	struct virtio_dev *d = find(vm, index);
+
+	return d ? blk_limit(d, u) : -EINVAL;
+}

@@ -33,6 +33,9 @@ int vm_workers_start(struct vm *vm, struct error *err);
  * vm_obey(); an index that does not exist is -EINVAL). */
 int vm_create_drives(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
+int vm_set_drive(struct vm *vm, const struct msg_drive_update *m, int taken_fd);
+int vm_limit_drive(
+	struct vm *vm, unsigned index, const struct rate_limiter_update *u);
 int vm_create_entropy(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
 int vm_create_balloon(struct vm *vm, const struct msg_start *start,

@@ -24,6 +24,9 @@
 #define SIZE 64u
 #define V1 (1ull << VIRTIO_F_VERSION_1)
 #define F_FLUSH (1ull << VIRTIO_BLK_F_FLUSH)
+#define F_DISCARD (1ull << VIRTIO_BLK_F_DISCARD)
+#define F_ZEROES (1ull << VIRTIO_BLK_F_WRITE_ZEROES)
+#define F_MQ (1ull << VIRTIO_BLK_F_MQ)
 #define F_INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
 #define F_EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
 #define F_ALL (V1 | F_FLUSH | F_INDIRECT | F_EVENT_IDX)
@@ -195,7 +198,8 @@ START_TEST(it_offers_what_its_configuration_says)
 {
 	uint64_t base =
 		V1 | F_INDIRECT | F_EVENT_IDX | 1ull << VIRTIO_BLK_F_SIZE_MAX |
-		1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE;
+		1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
+		1ull << VIRTIO_BLK_F_TOPOLOGY;
 	struct virtio_blk_config space;
 
 	make_image();
@@ -203,7 +207,8 @@ START_TEST(it_offers_what_its_configuration_says)
 		.writeback = _i & 1, .read_only = (_i & 2) != 0});
 	ck_assert_uint_eq(
 		dev->features, base | (_i & 1 ? F_FLUSH : 0) |
-				       (_i & 2 ? 1ull << VIRTIO_BLK_F_RO : 0));
+				       (_i & 2 ? 1ull << VIRTIO_BLK_F_RO
+					       : F_DISCARD | F_ZEROES));
 	ck_assert_uint_eq(driver_read(m, VIRTIO_MMIO_DEVICE_ID), 2);
 	ck_assert_uint_eq(driver_read(m, VIRTIO_MMIO_QUEUE_NUM_MAX), VIRTQ_MAX);
 	for (unsigned i = 0; i < sizeof(space); i += 4)

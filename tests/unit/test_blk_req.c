@@ -11,6 +11,17 @@
 static uint8_t rd_mem[128 << 10], wr_mem[128 << 10];
 static struct virtq_chain chain;
 static struct blk_cmd cmd;
+static struct blk_range ranges[BLK_RANGES_MAX];
+
+/* Everything there is has been negotiated. */
+static int parse(uint64_t capacity_sectors, bool read_only)
+{
+	const struct blk_rules rules = {capacity_sectors, read_only,
+		.discard = !read_only, .write_zeroes = !read_only};
+
+	memset(ranges, 0xee, sizeof(ranges));
+	return blk_parse(&chain, &rules, &cmd, ranges);
+}
 
 /* Readable and writable bytes, each in pieces of at most `piece`. */
 static void make(size_t rd, size_t wr, size_t piece)
@@ -58,13 +69,11 @@ START_TEST(more_than_a_driver_was_told_of_is_an_error)
 	make(16, 1, 16);
 	chain.iov[1].iov_len = BLK_REQ_BYTES_MAX + 1;
 	chain.wr.len = BLK_REQ_BYTES_MAX + 1;
-	ck_assert_int_eq(
-		blk_parse(&chain, 1 << 20, false, &cmd), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(parse(1 << 20, false), VIRTIO_BLK_S_OK);
 	make(16, 1, 16);
 	chain.iov[1].iov_len = BLK_REQ_BYTES_MAX + 513;
 	chain.wr.len = BLK_REQ_BYTES_MAX + 513;
-	ck_assert_int_eq(
-		blk_parse(&chain, 1 << 20, false, &cmd), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(parse(1 << 20, false), VIRTIO_BLK_S_IOERR);
 }
 END_TEST
 
@@ -76,8 +85,7 @@ START_TEST(a_read_has_its_data_before_the_status)
 
 	header(VIRTIO_BLK_T_IN, 98);
 	make(16, 1025, piece);
-	ck_assert_int_eq(
-		blk_parse(&chain, CAPACITY, false, &cmd), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(parse(CAPACITY, false), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(cmd.type, VIRTIO_BLK_T_IN);
 	ck_assert_uint_eq(cmd.off_bytes, 98 * 512ull);
 	check_data(wr_mem, 1024);
@@ -94,8 +102,7 @@ START_TEST(a_write_has_its_data_behind_the_header)
 
 	header(VIRTIO_BLK_T_OUT, 0);
 	make(16 + 1536, 1, piece);
-	ck_assert_int_eq(
-		blk_parse(&chain, CAPACITY, false, &cmd), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(parse(CAPACITY, false), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(cmd.off_bytes, 0);
 	check_data(rd_mem + 16, 1536);
 	ck_assert_ptr_eq(cmd.status.iov_base, wr_mem);
@@ -110,8 +117,7 @@ START_TEST(a_write_with_room_before_the_status)
 {
 	header(VIRTIO_BLK_T_OUT, 0);
 	make(16 + 512, 20, 8);
-	ck_assert_int_eq(
-		blk_parse(&chain, CAPACITY, false, &cmd), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(parse(CAPACITY, false), VIRTIO_BLK_S_OK);
 	ck_assert_ptr_eq(cmd.status.iov_base, wr_mem + 19);
 	ck_assert_uint_eq(cmd.written_bytes, 0);
 	ck_assert_uint_eq(cmd.failed_bytes, 0);
@@ -122,15 +128,13 @@ START_TEST(flush_and_get_id)
 {
 	header(VIRTIO_BLK_T_FLUSH, UINT64_MAX);
 	make(16, 1, 512);
-	ck_assert_int_eq(
-		blk_parse(&chain, CAPACITY, true, &cmd), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(parse(CAPACITY, true), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(cmd.type, VIRTIO_BLK_T_FLUSH);
 	ck_assert_uint_eq(cmd.n_data, 0);
 	ck_assert_uint_eq(cmd.written_bytes, 1);
 	header(VIRTIO_BLK_T_GET_ID, 0);
 	make(16, 21, 6);
-	ck_assert_int_eq(
-		blk_parse(&chain, CAPACITY, true, &cmd), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(parse(CAPACITY, true), VIRTIO_BLK_S_OK);
 	check_data(wr_mem, 20);
 	ck_assert_ptr_eq(cmd.status.iov_base, wr_mem + 20);
 	ck_assert_uint_eq(cmd.written_bytes, 21);
@@ -173,7 +177,9 @@ static const struct {
 		VIRTIO_BLK_S_IOERR},
 	{"a read of what is read-only", VIRTIO_BLK_T_IN, 0, 16, 513, true, 0},
 	{"a type nobody knows", 3, 0, 16, 513, false, VIRTIO_BLK_S_UNSUPP},
-	{"a discard, not offered", VIRTIO_BLK_T_DISCARD, 0, 32, 1, false,
+	{"a discard, not negotiated", VIRTIO_BLK_T_DISCARD, 0, 32, 1, true,
+		VIRTIO_BLK_S_UNSUPP},
+	{"zeroes, not negotiated", VIRTIO_BLK_T_WRITE_ZEROES, 0, 32, 1, true,
 		VIRTIO_BLK_S_UNSUPP},
 	{"a legacy barrier", VIRTIO_BLK_T_BARRIER | VIRTIO_BLK_T_OUT, 0, 528, 1,
 		false, VIRTIO_BLK_S_UNSUPP},
@@ -188,8 +194,8 @@ START_TEST(a_request_is_what_it_says_or_is_refused)
 {
 	header(requests[_i].type, requests[_i].sector);
 	make(requests[_i].rd, requests[_i].wr, 4096);
-	ck_assert_msg(blk_parse(&chain, CAPACITY, requests[_i].read_only,
-			      &cmd) == requests[_i].want,
+	ck_assert_msg(
+		parse(CAPACITY, requests[_i].read_only) == requests[_i].want,
 		"%s", requests[_i].what);
 	if (requests[_i].want == -EPROTO)
 		return;
