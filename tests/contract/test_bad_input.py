@@ -12,6 +12,7 @@ import subprocess
 import sys
 import unittest
 
+import bad_cpu
 import bad_devices
 from bad_devices import SEMANTIC, limiter_rows
 from contract import Contract
@@ -99,6 +100,7 @@ MACHINE_CONFIG = [
      "machine-config.console: must be \"serial\" or \"virtio\""),
     (MACHINE | {"console": 1}, "machine-config.console: must be"),
     (MACHINE | {"cpu_template": "T3"}, "machine-config.cpu_template: must be"),
+    *((MACHINE | body, *rest) for body, *rest in bad_cpu.CPU_TEMPLATE),
     (MACHINE | {"cpus": 1}, "machine-config.cpus: is not a known field"),
 ]
 
@@ -199,6 +201,7 @@ DOCUMENT = [
     ({"logger": {"level": "Debug"}}, "logger: is not supported yet"),
     ({"metrics": {"metrics_path": "/x"}}, "metrics: is not supported yet"),
     *bad_devices.DOCUMENT,
+    *bad_cpu.DOCUMENT,
     ({"boot-source": KERNEL | {"boot_args": "x" * 2040}, "start": True,
       "drives": [GOOD | {"is_root_device": True}]},
      "boot-source.boot_args: the command line", SEMANTIC),
@@ -388,6 +391,7 @@ class BadInput(unittest.TestCase):
                 (bad_devices.VSOCK_DEVICE, "vsock", "vsock"),
                 (bad_devices.ENTROPY, "entropy", "entropy"),
                 (bad_devices.SERIAL, "serial", "serial"),
+                (bad_cpu.CPU_CONFIG, "cpu-config", "cpu-config"),
                 (bad_devices.BALLOON_DEVICE, "balloon", "balloon"),
                 (bad_devices.MEMORY_HOTPLUG, "hotplug/memory",
                  "hotplug/memory"),
