@@ -24,6 +24,7 @@ enum resource {
 	MACHINE,
 	MACHINE_PART,
 	DRIVE,
+	CPU,
 	RESOURCES
 };
 
@@ -42,6 +43,8 @@ static int read_as(enum resource what, struct json_object *o,
 		return machine_config_read(o, what == MACHINE_PART, c, err);
 	case DRIVE:
 		return drive_read(o, "drives", NULL, c, err);
+	case CPU:
+		return cpu_config_read(o, c, err);
 	case RESOURCES:
 		break;
 	}
@@ -58,6 +61,20 @@ static void check_refused(const struct error *err)
 		check(*p >= 0x20 && *p < 0x7f);
 }
 
+static void check_cpu(const struct vm_config *c)
+{
+	check(c->cpu.n_cpuid <= VM_MAX_CPUID_MODS &&
+		c->cpu.n_msrs <= VM_MAX_MSR_MODS &&
+		c->cpu.n_caps <= VM_MAX_KVM_CAPS);
+	for (unsigned i = 0; i < c->cpu.n_cpuid; i++)
+		check(c->cpu.cpuid[i].reg <= VM_CPUID_EDX &&
+			!(c->cpu.cpuid[i].keep & c->cpu.cpuid[i].set));
+	for (unsigned i = 0; i < c->cpu.n_msrs; i++)
+		check(!(c->cpu.msrs[i].keep & c->cpu.msrs[i].set));
+	check(c->machine_config.cpu_template == VM_CPU_TEMPLATE_NONE ||
+		c->cpu.n_cpuid + c->cpu.n_msrs + c->cpu.n_caps == 0);
+}
+
 static void check_config(const struct vm_config *c)
 {
 	char cmdline[VM_CMDLINE_MAX];
@@ -67,6 +84,7 @@ static void check_config(const struct vm_config *c)
 		c->machine_config.vcpu_count <= VM_MAX_VCPUS);
 	check(c->machine_config.mem_size_mib >= 1);
 	check(!c->machine_config.track_dirty_pages);
+	check_cpu(c);
 	check(c->n_drives <= VM_MAX_DRIVES && c->n_labels <= VM_MAX_LABELS);
 	for (unsigned i = 0; i < c->n_drives; i++) {
 		const struct vm_drive *d = &c->drives[i];
@@ -156,6 +174,13 @@ size_t fuzz_seed(unsigned n, uint8_t *buf, size_t cap)
 		{DRIVE, "{\"drive_id\":\"d\",\"path_on_host\":\"/d\","
 			"\"is_root_device\":false,\"cache_type\":"
 			"\"Writeback\",\"io_engine\":\"Async\"}"},
+		{CPU, "{\"kvm_capabilities\":[\"!56\",\"1\"],"
+		      "\"cpuid_modifiers\":[{\"leaf\":\"0x7\","
+		      "\"subleaf\":\"0b1\",\"flags\":1,\"modifiers\":["
+		      "{\"register\":\"ebx\",\"bitmap\":\"0b1x_01\"},"
+		      "{\"register\":\"edx\",\"bitmap\":\"0bx\"}]}],"
+		      "\"msr_modifiers\":[{\"addr\":\"0x10a\","
+		      "\"bitmap\":\"0b1x0\"}],\"reg_modifiers\":null}"},
 	};
 	size_t len;
 
