@@ -142,3 +142,10 @@ def cpu_seconds(pid):
     """User and system time of the whole process."""
     stat = _read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_kib(pid, what):
+    """A sum over all of the process's memory: Rss, Pss, ... in KiB."""
+    m = re.search(rf"^{what}:\s+(\d+) kB", _read(f"/proc/{pid}/smaps_rollup"),
+                  re.M)
+    return int(m.group(1))

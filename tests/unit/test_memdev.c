@@ -90,7 +90,7 @@ static void teardown(void)
 
 static struct virtio_mem_config space(void)
 {
-	struct virtio_mem_config s;
+	struct virtio_mem_config s = {0};
 
 	for (unsigned i = 0; i < sizeof(s); i += 4)
 		virtio_mmio_read(

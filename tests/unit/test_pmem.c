@@ -157,7 +157,7 @@ static void pause_ms(long ms)
 
 START_TEST(it_tells_where_its_memory_is)
 {
-	struct virtio_pmem_config s;
+	struct virtio_pmem_config s = {0};
 
 	for (unsigned i = 0; i < sizeof(s); i += 4)
 		virtio_mmio_read(
