@@ -10,6 +10,7 @@
  */
 
 #include "base/error.h"
+#include "base/histogram.h"
 #include "vmm/config.h"
 
 #include <stdbool.h>
@@ -58,6 +59,7 @@ struct api_pmem_stats {
 struct api_counters {
 	uint64_t exits_pio, exits_mmio, exits_other, exits_interrupted;
 	uint64_t guest_faults, console_limited;
+	uint64_t memory_resident_bytes; /* of its process; 0: it has none */
 	struct api_drive_stats drives[VM_MAX_DRIVES];
 	unsigned n_drives;
 	struct api_net_stats nets[VM_MAX_NETS];
@@ -238,6 +240,8 @@ struct api_backend_ops {
 		void (*each)(void *arg, const struct api_vm *vm), void *arg);
 	int (*get)(void *ctx, const char *id, struct api_vm *ret,
 		struct error *err);
+	/* How long starts took, from request to running guest. */
+	const struct histogram *(*start_times)(void *ctx);
 	/* Of a VM that was started; -ENODATA else. */
 	int (*counters)(void *ctx, const char *id, struct api_counters *ret);
 

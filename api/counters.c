@@ -1,158 +1,224 @@
+#include "api/counters.h"
+
 #include "api/resources.h"
 
-/* One number of a struct: the API calls it as the struct does. */
-struct counter {
-	const char *name;
-	size_t offset;
-};
-
-#define COUNTER(type, member)                                                  \
+/* NOLINTBEGIN(bugprone-macro-parentheses): types and members */
+#define C(type, member, text)                                                  \
 	{                                                                      \
-#member, offsetof(type, member)                                \
+		.name = #member, .help = (text),                               \
+		.offset = offsetof(type, member)                               \
 	}
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
 static const struct counter general[] = {
-	COUNTER(struct api_counters, exits_pio),
-	COUNTER(struct api_counters, exits_mmio),
-	COUNTER(struct api_counters, exits_other),
-	COUNTER(struct api_counters, exits_interrupted),
-	COUNTER(struct api_counters, guest_faults),
-	COUNTER(struct api_counters, console_limited),
+	C(struct api_counters, exits_pio, "vCPU exits for an I/O port"),
+	C(struct api_counters, exits_mmio, "vCPU exits for a register"),
+	C(struct api_counters, exits_other, "other vCPU exits"),
+	C(struct api_counters, exits_interrupted,
+		"times a vCPU was called out of the guest"),
+	C(struct api_counters, guest_faults,
+		"malformed rings and registers, of all devices"),
+	C(struct api_counters, console_limited,
+		"bytes of console output a rate limiter threw away"),
+	{.name = "memory_resident_bytes",
+		.help = "memory of its process, what the guest has touched "
+			"among it",
+		.offset = offsetof(struct api_counters, memory_resident_bytes),
+		.gauge = true},
 };
+
+#define DRIVE(member, text) C(struct api_drive_stats, member, text)
 
 static const struct counter drive[] = {
-	COUNTER(struct api_drive_stats, reads),
-	COUNTER(struct api_drive_stats, writes),
-	COUNTER(struct api_drive_stats, flushes),
-	COUNTER(struct api_drive_stats, discards),
-	COUNTER(struct api_drive_stats, write_zeroes),
-	COUNTER(struct api_drive_stats, others),
-	COUNTER(struct api_drive_stats, read_bytes),
-	COUNTER(struct api_drive_stats, write_bytes),
-	COUNTER(struct api_drive_stats, throttled),
-	COUNTER(struct api_drive_stats, errors),
-	COUNTER(struct api_drive_stats, malformed),
+	DRIVE(reads, "read requests"),
+	DRIVE(writes, "write requests"),
+	DRIVE(flushes, "flush requests"),
+	DRIVE(discards, "discard requests"),
+	DRIVE(write_zeroes, "write-zeroes requests"),
+	DRIVE(others, "other requests"),
+	DRIVE(read_bytes, "bytes read"),
+	DRIVE(write_bytes, "bytes written"),
+	DRIVE(throttled, "times a rate limiter made the drive wait"),
+	DRIVE(errors, "requests that failed on the host"),
+	DRIVE(malformed, "requests refused as the guest's fault"),
 };
+
+#define NET(member, text) C(struct api_net_stats, member, text)
 
 static const struct counter net[] = {
-	COUNTER(struct api_net_stats, rx_packets),
-	COUNTER(struct api_net_stats, rx_bytes),
-	COUNTER(struct api_net_stats, rx_dropped),
-	COUNTER(struct api_net_stats, rx_throttled),
-	COUNTER(struct api_net_stats, tx_packets),
-	COUNTER(struct api_net_stats, tx_bytes),
-	COUNTER(struct api_net_stats, tx_dropped),
-	COUNTER(struct api_net_stats, tx_throttled),
-	COUNTER(struct api_net_stats, tap_errors),
-	COUNTER(struct api_net_stats, malformed),
-	COUNTER(struct api_net_stats, mmds_rx_packets),
-	COUNTER(struct api_net_stats, mmds_tx_packets),
+	NET(rx_packets, "packets to the guest"),
+	NET(rx_bytes, "bytes to the guest"),
+	NET(rx_dropped, "packets to the guest that were lost"),
+	NET(rx_throttled, "times a rate limiter made reception wait"),
+	NET(tx_packets, "packets of the guest"),
+	NET(tx_bytes, "bytes of the guest"),
+	NET(tx_dropped, "packets of the guest that were lost"),
+	NET(tx_throttled, "times a rate limiter made transmission wait"),
+	NET(tap_errors, "failures of the tap"),
+	NET(malformed, "packets and commands refused as the guest's fault"),
+	NET(mmds_rx_packets, "packets to the metadata service"),
+	NET(mmds_tx_packets, "packets of the metadata service"),
 };
+
+#define PMEM(member, text) C(struct api_pmem_stats, member, text)
 
 static const struct counter pmem[] = {
-	COUNTER(struct api_pmem_stats, flushes),
-	COUNTER(struct api_pmem_stats, errors),
-	COUNTER(struct api_pmem_stats, throttled),
-	COUNTER(struct api_pmem_stats, malformed),
+	PMEM(flushes, "flush requests"),
+	PMEM(errors, "flushes that failed on the host"),
+	PMEM(throttled, "times a rate limiter made the device wait"),
+	PMEM(malformed, "requests refused as the guest's fault"),
 };
 
-#define SUB(device, member)                                                    \
+#define SUB(device, member, text)                                              \
 	{                                                                      \
-#member, offsetof(struct api_counters, device.member)          \
+		.name = #member, .help = (text),                               \
+		.offset = offsetof(struct api_counters, device.member)         \
 	}
 
 static const struct counter vsock[] = {
-	SUB(vsock, connections),
-	SUB(vsock, opened),
-	SUB(vsock, refused),
-	SUB(vsock, resets),
-	SUB(vsock, rx_packets),
-	SUB(vsock, tx_packets),
-	SUB(vsock, rx_bytes),
-	SUB(vsock, tx_bytes),
-	SUB(vsock, errors),
-	SUB(vsock, malformed),
+	{.name = "connections",
+		.help = "connections there are",
+		.offset = offsetof(struct api_counters, vsock.connections),
+		.gauge = true},
+	SUB(vsock, opened, "connections opened"),
+	SUB(vsock, refused, "connections refused"),
+	SUB(vsock, resets, "connections reset"),
+	SUB(vsock, rx_packets, "packets to the guest"),
+	SUB(vsock, tx_packets, "packets of the guest"),
+	SUB(vsock, rx_bytes, "bytes to the guest"),
+	SUB(vsock, tx_bytes, "bytes of the guest"),
+	SUB(vsock, errors, "failures on the host"),
+	SUB(vsock, malformed, "packets refused as the guest's fault"),
 };
 
 static const struct counter entropy[] = {
-	SUB(entropy, requests),
-	SUB(entropy, bytes),
-	SUB(entropy, errors),
-	SUB(entropy, throttled),
-	SUB(entropy, malformed),
+	SUB(entropy, requests, "requests"),
+	SUB(entropy, bytes, "random bytes given"),
+	SUB(entropy, errors, "requests that failed on the host"),
+	SUB(entropy, throttled, "times a rate limiter made the device wait"),
+	SUB(entropy, malformed, "requests refused as the guest's fault"),
 };
 
 static const struct counter balloon[] = {
-	SUB(balloon, inflated_pages),
-	SUB(balloon, deflated_pages),
-	SUB(balloon, reported_bytes),
-	SUB(balloon, hinted_bytes),
-	SUB(balloon, errors),
-	SUB(balloon, malformed),
+	SUB(balloon, inflated_pages, "4 KiB pages the guest gave up"),
+	SUB(balloon, deflated_pages, "4 KiB pages the guest took back"),
+	SUB(balloon, reported_bytes, "free bytes reported and taken"),
+	SUB(balloon, hinted_bytes, "free bytes hinted at and taken"),
+	SUB(balloon, errors, "pages the host could not take"),
+	SUB(balloon, malformed, "requests refused as the guest's fault"),
 };
 
 static const struct counter memory[] = {
-	SUB(memory, plugs),
-	SUB(memory, unplugs),
-	SUB(memory, refused),
-	SUB(memory, malformed),
+	SUB(memory, plugs, "blocks plugged"),
+	SUB(memory, unplugs, "blocks unplugged"),
+	SUB(memory, refused, "requests refused"),
+	SUB(memory, malformed, "requests refused as the guest's fault"),
 };
 
 static const struct counter mmds[] = {
-	SUB(mmds, requests),
-	SUB(mmds, denied),
-	SUB(mmds, not_found),
-	SUB(mmds, malformed),
-	SUB(mmds, tokens),
-	SUB(mmds, connections),
+	SUB(mmds, requests, "HTTP requests"),
+	SUB(mmds, denied, "requests without a valid token"),
+	SUB(mmds, not_found, "requests for what is not there"),
+	SUB(mmds, malformed, "requests and packets that made no sense"),
+	SUB(mmds, tokens, "tokens given"),
+	SUB(mmds, connections, "connections accepted"),
 };
 
-static void add(struct json_object *o, const struct counter *table, size_t n,
-	const void *base)
+#define SEVERAL(member, metric_name, id_member, label_name, type)              \
+	.metric = (metric_name), .counters = metric_table_##member,            \
+	.n = N(metric_table_##member), .id_name = #id_member,                  \
+	.label = (label_name),                                                 \
+	.there = offsetof(struct api_counters, n_##member),                    \
+	.first = offsetof(struct api_counters, member),                        \
+	.stride = sizeof(type), .id = offsetof(type, id_member)
+#define metric_table_drives drive
+#define metric_table_nets net
+#define metric_table_pmem pmem
+#define ONE(name, metric_name)                                                 \
+	.metric = (metric_name), .counters = name, .n = N(name),               \
+	.there = offsetof(struct api_counters, has_##name)
+
+/* NOLINTEND(bugprone-macro-parentheses) */
+
+const struct counter_group counter_groups[] = {
+	{.metric = "", .counters = general, .n = N(general)},
+	{.json = "drives",
+		SEVERAL(drives, "drive_", drive_id, "drive",
+			struct api_drive_stats)},
+	{.json = "network-interfaces",
+		SEVERAL(nets, "net_", iface_id, "iface", struct api_net_stats)},
+	{.json = "pmem",
+		SEVERAL(pmem, "pmem_", id, "pmem", struct api_pmem_stats)},
+	{.json = "vsock", ONE(vsock, "vsock_")},
+	{.json = "entropy", ONE(entropy, "entropy_")},
+	{.json = "balloon", ONE(balloon, "balloon_")},
+	{.json = "memory-hotplug", ONE(memory, "memory_hotplug_")},
+	{.json = "mmds", ONE(mmds, "mmds_")},
+};
+const unsigned n_counter_groups = N(counter_groups);
+
+static const void *at(const void *base, size_t offset)
 {
-	for (size_t i = 0; i < n; i++)
-		json_add_uint(o, table[i].name,
-			*(const uint64_t *)(const void *)((const char *)base +
-							  table[i].offset));
+	return (const char *)base + offset;
 }
 
-/* One device of several of its kind. */
-static void add_one(struct json_object *array, const char *id_name,
-	const char *id, const struct counter *table, size_t n, const void *base)
+unsigned counter_devices(
+	const struct counter_group *g, const struct api_counters *c)
 {
-	struct json_object *o = json_object_new_object();
+	if (g->id_name)
+		return *(const unsigned *)at(c, g->there);
+	return g->json ? *(const bool *)at(c, g->there) : 1;
+}
 
-	json_add_string(o, id_name, id);
-	add(o, table, n, base);
-	json_object_array_add(array, o);
+uint64_t counter_value(const struct counter_group *g, unsigned device,
+	const struct counter *counter, const struct api_counters *c)
+{
+	return *(const uint64_t *)at(
+		c, g->first + device * g->stride + counter->offset);
+}
+
+const char *counter_id(const struct counter_group *g, unsigned device,
+	const struct api_counters *c)
+{
+	if (!g->id_name)
+		return NULL;
+	return *(const char *const *)at(
+		c, g->first + device * g->stride + g->id);
+}
+
+static void write_device(struct json_object *o, const struct counter_group *g,
+	unsigned device, const struct api_counters *c)
+{
+	for (unsigned i = 0; i < g->n; i++)
+		json_add_uint(o, g->counters[i].name,
+			counter_value(g, device, &g->counters[i], c));
+}
+
+static void write_group(struct json_object *o, const struct counter_group *g,
+	const struct api_counters *c)
+{
+	struct json_object *a, *one;
+
+	if (!g->id_name) {
+		if (counter_devices(g, c))
+			write_device(g->json ? json_add_object(o, g->json) : o,
+				g, 0, c);
+		return;
+	}
+	a = json_add_array(o, g->json);
+	for (unsigned i = 0; i < counter_devices(g, c); i++) {
+		one = json_object_new_object();
+		json_add_string(one, g->id_name, counter_id(g, i, c));
+		write_device(one, g, i, c);
+		json_object_array_add(a, one);
+	}
 }
 
 struct json_object *counters_write(const struct api_counters *c)
 {
-	struct json_object *o = json_object_new_object(), *a;
+	struct json_object *o = json_object_new_object();
 
-	add(o, general, N(general), c);
-	a = json_add_array(o, "drives");
-	for (unsigned i = 0; i < c->n_drives; i++)
-		add_one(a, "drive_id", c->drives[i].drive_id, drive, N(drive),
-			&c->drives[i]);
-	a = json_add_array(o, "network-interfaces");
-	for (unsigned i = 0; i < c->n_nets; i++)
-		add_one(a, "iface_id", c->nets[i].iface_id, net, N(net),
-			&c->nets[i]);
-	a = json_add_array(o, "pmem");
-	for (unsigned i = 0; i < c->n_pmem; i++)
-		add_one(a, "id", c->pmem[i].id, pmem, N(pmem), &c->pmem[i]);
-	if (c->has_vsock)
-		add(json_add_object(o, "vsock"), vsock, N(vsock), c);
-	if (c->has_entropy)
-		add(json_add_object(o, "entropy"), entropy, N(entropy), c);
-	if (c->has_balloon)
-		add(json_add_object(o, "balloon"), balloon, N(balloon), c);
-	if (c->has_memory)
-		add(json_add_object(o, "memory-hotplug"), memory, N(memory), c);
-	if (c->has_mmds)
-		add(json_add_object(o, "mmds"), mmds, N(mmds), c);
+	for (unsigned i = 0; i < n_counter_groups; i++)
+		write_group(o, &counter_groups[i], c);
 	return o;
 }

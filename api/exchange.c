@@ -90,6 +90,19 @@ void request_reply_error(struct request *r, const struct error *err)
 	reply_fault(r, http_status(err), err);
 }
 
+void request_reply_text(
+	struct request *r, char *text, size_t len, const char *type)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		len, text, MHD_RESPMEM_MUST_FREE);
+
+	if (response)
+		MHD_add_response_header(response, "Content-Type", type);
+	else
+		free(text);
+	set_response(of_request(r), 200, response);
+}
+
 void request_reply_bytes(
 	struct request *r, char *data, size_t len, uint64_t dropped)
 {
@@ -184,6 +197,8 @@ static enum MHD_Result send_response(struct exchange *x)
 	/* Out of memory, or nobody there to answer: hangs up. */
 	if (!x->response)
 		return MHD_NO;
+	if (x->req.route)
+		route_took(x->req.route, clock_ns() - x->req.received_ns);
 	if (x->status == 405)
 		MHD_add_response_header(x->response, "Allow", x->allow);
 	r = MHD_queue_response(x->conn, x->status, x->response);

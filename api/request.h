@@ -38,6 +38,9 @@ void request_reply_json(
 	struct request *r, unsigned status, struct json_object *taken);
 void request_reply_empty(struct request *r); /* 204 */
 void request_reply_error(struct request *r, const struct error *err);
+/* Text, taken over, of this content type. */
+void request_reply_text(
+	struct request *r, char *text, size_t len, const char *type);
 /* Console bytes; data is taken over. dropped: for its header. */
 void request_reply_bytes(
 	struct request *r, char *data, size_t len, uint64_t dropped);

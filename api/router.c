@@ -11,6 +11,7 @@
 static const struct route routes[] = {
 	{"GET", "/v1/version", version_get},
 	{"GET", "/v1/host", host_get},
+	{"GET", "/metrics", metrics_get},
 	{"GET", "/v1/events", events_get, .query = {"vm", "label", "after"}},
 	{"GET", "/v1/vms", vms_list},
 	{"GET", "/v1/vms/{id}", vms_get},
@@ -74,6 +75,24 @@ static const struct route routes[] = {
 };
 
 #define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
+
+/* The process has one API, on one thread. */
+static struct histogram times[N_ROUTES];
+
+const struct route *route_at(unsigned n)
+{
+	return n < N_ROUTES ? &routes[n] : NULL;
+}
+
+const struct histogram *route_histogram(unsigned n)
+{
+	return &times[n];
+}
+
+void route_took(const struct route *route, uint64_t ns)
+{
+	histogram_add(&times[route - routes], ns);
+}
 
 /* One segment of a path: up to the next slash or the end. */
 struct segment {

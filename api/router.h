@@ -3,6 +3,7 @@
 /* Which handler a method and path belong to. */
 
 #include "api/request.h"
+#include "base/histogram.h"
 
 #define API_BODY_MAX 51200 /* bytes, as Firecracker */
 
@@ -24,3 +25,9 @@ struct route {
 int route_find(struct request *r, const char *method, const char *path,
 	unsigned *ret_status, char *allow, size_t allow_size,
 	struct error *err);
+
+/* The n-th route; NULL: there are not so many. */
+const struct route *route_at(unsigned n);
+/* How long requests took by its index, and that one did. */
+const struct histogram *route_histogram(unsigned n);
+void route_took(const struct route *route, uint64_t ns);

@@ -47,6 +47,13 @@ static int backend_get(
 	return 0;
 }
 
+static const struct histogram *backend_start_times(void *ctx)
+{
+	const struct daemon *d = ctx;
+
+	return &d->env.start_times;
+}
+
 static int backend_counters(void *ctx, const char *id, struct api_counters *ret)
 {
 	struct error err;
@@ -243,6 +250,7 @@ const struct api_backend_ops daemon_backend = {
 	.host = backend_host,
 	.list = backend_list,
 	.get = backend_get,
+	.start_times = backend_start_times,
 	.counters = backend_counters,
 	.create = backend_create,
 	.remove = backend_remove,

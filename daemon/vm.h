@@ -31,6 +31,7 @@ struct vm_env {
 	struct loop *loop;
 	struct jail *jail;
 	struct events *events; /* NULL: nobody wants to know */
+	struct histogram start_times;
 	int kvm_fd;
 	uint32_t n_cpuid;
 	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];

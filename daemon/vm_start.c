@@ -143,6 +143,7 @@ int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 
 void vm_started(struct vm *vm)
 {
+	uint64_t ns = clock_ns() - vm->received_ns;
 	struct api_op *op;
 	struct error err;
 
@@ -155,7 +156,8 @@ void vm_started(struct vm *vm)
 	vm_images_close(&vm->images);
 	close_fd(&vm->uds.listen_fd);
 	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id, vm->process.pid,
-		(unsigned long long)(clock_ns() - vm->received_ns) / 1000);
+		(unsigned long long)ns / 1000);
+	histogram_add(&vm->env->start_times, ns);
 	vm_publish(vm, API_EVENT_STARTED);
 	vm->remove_if_start_fails = false;
 	op = take_ptr(&vm->start_op);

@@ -241,6 +241,10 @@ class Server(unittest.TestCase):
                 self.assertEqual(r.status, 404)
                 self.assertTrue(r.fault())
 
+    def test_8_metrics_are_text(self):
+        r = self.call("GET", "/metrics", expect=200)
+        self.assertIn(b"# TYPE mayfly_vm_state gauge\n", r.body)
+
     def events(self, query, until, headers=()):
         """The events of a stream as (id, data), up to the one for which
         until(data) holds."""

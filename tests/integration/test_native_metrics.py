@@ -1,0 +1,100 @@
+"""GET /metrics: what Prometheus reads."""
+
+import re
+import shutil
+import subprocess
+
+import guests
+import images
+from harness import native
+
+SAMPLE = re.compile(
+    r'^([a-z_:]+)(?:\{((?:[a-z]+="[^"\\\n]*",?)+)\})? (-?[0-9.e+-]+)$')
+
+
+def scrape(t):
+    reply = t.api.request("GET", "/metrics")
+    assert reply.status == 200, reply
+    assert reply.headers["Content-Type"].startswith("text/plain"), reply
+    return reply.body.decode()
+
+
+def samples(text):
+    """{(name, frozenset of labels): value}, after a look at the grammar."""
+    ret, family, seen = {}, None, set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            family = line.split()[2]
+            assert family not in seen, f"{family} stands in two places"
+            seen.add(family)
+            continue
+        if line.startswith("# HELP "):
+            continue
+        m = SAMPLE.match(line)
+        assert m, f"not a sample: {line!r}"
+        assert m.group(1).startswith(family), (family, line)
+        labels = frozenset(re.findall(r'([a-z]+)="([^"]*)"',
+                                      m.group(2) or ""))
+        key = (m.group(1), labels)
+        assert key not in ret, f"twice: {line!r}"
+        ret[key] = float(m.group(3))
+    return ret
+
+
+def labels(**kwargs):
+    return frozenset(kwargs.items())
+
+
+@native()
+def test_metrics_have_every_vm_and_its_devices(t):
+    disk = images.blank(t.path("disk"), images.MIB)
+    vm = guests.puppet(t, drives=[images.drive(disk, "data")], entropy={})
+    idle = t.vm(images.puppet())
+    text = scrape(t)
+    got = samples(text)
+    assert got[("mayfly_vm_state", labels(vm=vm.id, state="Running"))] == 1
+    assert got[("mayfly_vm_state", labels(vm=idle.id, state="Not started"))] == 1
+    assert got[("mayfly_vm_exits_pio_total", labels(vm=vm.id))] > 0
+    assert got[("mayfly_vm_memory_resident_bytes", labels(vm=vm.id))] > 0
+    assert ("mayfly_vm_drive_reads_total",
+            labels(vm=vm.id, drive="data")) in got
+    assert ("mayfly_vm_entropy_bytes_total", labels(vm=vm.id)) in got
+    assert not any(dict(k[1]).get("vm") == idle.id and "exits" in k[0]
+                   for k in got)
+    # A console byte is a byte.
+    before = got[("mayfly_vm_console_bytes_total", labels(vm=vm.id))]
+    assert before == vm.get()["console"]["bytes"]
+    vm.delete()
+    assert not any(dict(k[1]).get("vm") == vm.id for k in samples(scrape(t)))
+
+
+@native()
+def test_metrics_histograms_add_up(t):
+    def of(got, name):
+        return {dict(k[1])["le"]: v for k, v in got.items()
+                if k[0] == name + "_bucket" and len(k[1]) == 1}
+    name = "mayfly_vm_start_duration_seconds"
+    before = samples(scrape(t))
+    guests.puppet(t)
+    got = samples(scrape(t))
+    assert got[(name + "_count", frozenset())] == (
+        before[(name + "_count", frozenset())] + 1)
+    assert got[(name + "_sum", frozenset())] > (
+        before[(name + "_sum", frozenset())])
+    buckets = list(of(got, name).values())
+    assert buckets == sorted(buckets), buckets
+    assert buckets[-1] == got[(name + "_count", frozenset())]
+    put = ("mayfly_api_request_duration_seconds_count",
+           labels(method="PUT", route="/v1/vms/{id}"))
+    assert got[put] > before.get(put, 0)
+
+
+@native()
+def test_metrics_please_promtool(t):
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is missing: apt-get install prometheus"
+    disk = images.blank(t.path("disk"), images.MIB)
+    guests.puppet(t, drives=[images.drive(disk, "data")], entropy={})
+    done = subprocess.run([promtool, "check", "metrics"], input=scrape(t),
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done
