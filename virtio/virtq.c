@@ -77,6 +77,7 @@ int virtq_activate(struct virtq *q, const struct gmem *mem, uint64_t features)
 	q->mem = mem;
 	q->event_idx = features & (1ull << VIRTIO_RING_F_EVENT_IDX);
 	q->indirect = features & (1ull << VIRTIO_RING_F_INDIRECT_DESC);
+	q->n_returned = 0;
 	q->avail_next = 0;
 	q->used_next = 0;
 	q->signalled = 0;
@@ -169,35 +170,59 @@ static int walk(const struct virtq *q, uint32_t i, struct virtq_chain *c)
 	}
 }
 
-int virtq_pop(struct virtq *q, struct virtq_chain *ret)
+/* The next head that is there: 1, 0, -EPROTO. */
+static int next_head(struct virtq *q, uint16_t *ret)
 {
 	const struct vring_avail *avail = q->avail;
-	uint16_t n;
+	uint16_t n = avail_idx(q) - q->avail_next;
+
+	/* More than the ring holds: the index went backwards, or ran away. */
+	if (n > q->size)
+		return -EPROTO;
+	if (q->n_returned > 0) {
+		*ret = q->returned[q->n_returned - 1];
+		return 1;
+	}
+	if (n == 0)
+		return 0;
+	/* As many as there are descriptors are out: some is offered twice. */
+	if (q->pending == q->size)
+		return -EPROTO;
+	*ret = load(&avail->ring[q->avail_next & (q->size - 1)]);
+	return 1;
+}
+
+int virtq_pop(struct virtq *q, struct virtq_chain *ret)
+{
+	int r;
 
 	if (q->broken)
 		return -EPROTO;
-	n = avail_idx(q) - q->avail_next;
-	if (n == 0)
+	r = next_head(q, &ret->head);
+	if (r == 0)
 		return 0;
-	/* More than the ring holds: the index went backwards, or ran away. */
-	if (n > q->size)
-		return protocol_error(q);
-	/* As many as there are descriptors are out: some is offered twice. */
-	if (q->pending == q->size)
-		return protocol_error(q);
-	ret->head = load(&avail->ring[q->avail_next & (q->size - 1)]);
 	ret->rd = (struct iovs){0};
 	ret->wr = (struct iovs){0};
-	if (walk(q, ret->head, ret) < 0)
+	if (r != 1 || walk(q, ret->head, ret) < 0)
 		return protocol_error(q);
 	ret->rd.v = ret->iov;
 	ret->wr.v = ret->iov + ret->rd.n;
-	q->avail_next++;
+	if (q->n_returned > 0)
+		q->n_returned--;
+	else
+		q->avail_next++;
 	q->pending++;
 	return 1;
 }
 
-void virtq_push(struct virtq *q, uint16_t head, uint32_t written_bytes)
+void virtq_unpop(struct virtq *q, uint16_t head)
+{
+	assert(q->pending > 0);
+	q->pending--;
+	q->returned[q->n_returned++] = head;
+}
+
+void virtq_fill(struct virtq *q, uint16_t head, uint32_t written_bytes)
 {
 	struct vring_used *used = q->used;
 	struct vring_used_elem *e = &used->ring[q->used_next & (q->size - 1)];
@@ -207,9 +232,21 @@ void virtq_push(struct virtq *q, uint16_t head, uint32_t written_bytes)
 	__atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, written_bytes, __ATOMIC_RELAXED);
 	q->used_next++;
+}
+
+void virtq_publish(struct virtq *q)
+{
+	struct vring_used *used = q->used;
+
 	/* Pairs with the driver's barrier between its reads of the used index
 	 * and of the entry, and of the data behind it. */
 	__atomic_store_n(&used->idx, q->used_next, __ATOMIC_RELEASE);
+}
+
+void virtq_push(struct virtq *q, uint16_t head, uint32_t written_bytes)
+{
+	virtq_fill(q, head, written_bytes);
+	virtq_publish(q);
 }
 
 bool virtq_should_interrupt(struct virtq *q)
@@ -248,5 +285,7 @@ bool virtq_enable_kicks(struct virtq *q)
 		store(&used->flags, 0);
 	/* Our hint before the driver's index: see virtq_should_interrupt(). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return !q->broken && avail_idx(q) != q->avail_next;
+	if (q->broken)
+		return false;
+	return q->n_returned > 0 || avail_idx(q) != q->avail_next;
 }

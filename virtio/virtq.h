@@ -39,10 +39,14 @@ struct virtq {
 	void *used;
 	bool event_idx, indirect;
 
+	/* Heads popped and given back: popped again before others. */
+	uint16_t returned[VIRTQ_MAX];
+	uint16_t n_returned;
+
 	uint16_t avail_next; /* next entry of the available ring to take */
 	uint16_t used_next;  /* next entry of the used ring to fill */
 	uint16_t signalled;  /* used_next at the last interrupt decision */
-	uint16_t pending;    /* popped and not yet pushed */
+	uint16_t pending;    /* popped, neither pushed nor given back */
 	bool broken;
 };
 
@@ -54,8 +58,20 @@ void virtq_reset(struct virtq *q); /* keeps size_max */
 /* 1 with a chain, 0 when there is none, -EPROTO: the queue is broken now. */
 int virtq_pop(struct virtq *q, struct virtq_chain *ret);
 
+/*
+ * Gives a chain that was not used back to where it came from: virtq_pop() will
+ * find it again, the last one first, and look at its descriptors anew. Of
+ * several, give back the last popped first, and their order stays.
+ */
+void virtq_unpop(struct virtq *q, uint16_t head);
+
 /* Gives a chain back, with the bytes written to it. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written_bytes);
+
+/* virtq_push() in two steps, for what the driver must see together or may see
+ * at once: each is filled in, then all are published. */
+void virtq_fill(struct virtq *q, uint16_t head, uint32_t written_bytes);
+void virtq_publish(struct virtq *q);
 
 /* Whether the driver wants to be interrupted for what was pushed since this was
  * last called. Call after a batch of pushes, and obey. */

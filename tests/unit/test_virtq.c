@@ -416,6 +416,120 @@ START_TEST(a_broken_queue_takes_back_what_is_out)
 }
 END_TEST
 
+/* Giving back unused, and showing several at once */
+
+/* Single buffers at descriptors 0 to n - 1, offered; told apart by length. */
+static void offer_some(uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		struct driver_piece p[] = {{DATA, i + 1u, true}, {0}};
+
+		driver_chain(&d, i, p);
+		driver_offer(&d, i);
+	}
+}
+
+static void check_pop(unsigned head)
+{
+	ck_assert_int_eq(virtq_pop(&q, &chain), 1);
+	ck_assert_uint_eq(chain.head, head);
+	ck_assert_uint_eq(chain.wr.n, 1);
+	ck_assert_uint_eq(chain.wr.len, head + 1);
+}
+
+START_TEST(what_is_given_back_is_popped_again_in_its_order)
+{
+	offer_some(4);
+	for (unsigned i = 0; i < 3; i++)
+		check_pop(i);
+	virtq_unpop(&q, 2);
+	virtq_unpop(&q, 1);
+	ck_assert_uint_eq(q.pending, 1);
+	for (unsigned i = 1; i < 4; i++)
+		check_pop(i);
+	ck_assert_int_eq(virtq_pop(&q, &chain), 0);
+	ck_assert_uint_eq(q.pending, 4);
+}
+END_TEST
+
+START_TEST(what_is_given_back_is_looked_at_anew)
+{
+	offer_some(1);
+	check_pop(0);
+	virtq_unpop(&q, 0);
+	d.desc[0].addr = DRIVER_RAM_GPA + DRIVER_RAM_BYTES;
+	ck_assert_int_eq(virtq_pop(&q, &chain), -EPROTO);
+	ck_assert(q.broken);
+}
+END_TEST
+
+START_TEST(all_of_the_ring_can_be_given_back)
+{
+	offer_some(SIZE);
+	for (unsigned i = 0; i < SIZE; i++)
+		check_pop(i);
+	for (uint16_t i = SIZE; i-- > 0;)
+		virtq_unpop(&q, i);
+	ck_assert_uint_eq(q.pending, 0);
+	for (unsigned i = 0; i < SIZE; i++)
+		check_pop(i);
+	ck_assert_int_eq(virtq_pop(&q, &chain), 0);
+}
+END_TEST
+
+/* An index that ran away is noticed whatever is left from before. */
+START_TEST(what_is_given_back_hides_no_bad_index)
+{
+	offer_some(1);
+	check_pop(0);
+	virtq_unpop(&q, 0);
+	d.avail->idx = (uint16_t)(1 + SIZE + 1);
+	ck_assert_int_eq(virtq_pop(&q, &chain), -EPROTO);
+}
+END_TEST
+
+START_TEST(a_chain_that_was_given_back_waits_for_no_kick)
+{
+	offer_some(1);
+	check_pop(0);
+	ck_assert(!virtq_enable_kicks(&q));
+	virtq_unpop(&q, 0);
+	ck_assert(virtq_enable_kicks(&q));
+}
+END_TEST
+
+START_TEST(reset_and_activation_forget_what_was_given_back)
+{
+	offer_some(1);
+	check_pop(0);
+	virtq_unpop(&q, 0);
+	d.avail->idx = 0;
+	ck_assert_int_eq(virtq_activate(&q, &d.mem, 0), 0);
+	ck_assert_int_eq(virtq_pop(&q, &chain), 0);
+}
+END_TEST
+
+START_TEST(what_is_filled_in_is_seen_once_published)
+{
+	uint32_t id, len;
+
+	offer_some(3);
+	for (unsigned i = 0; i < 3; i++) {
+		check_pop(i);
+		virtq_fill(&q, (uint16_t)i, 10 + i);
+	}
+	ck_assert_uint_eq(q.pending, 0);
+	ck_assert(!driver_used(&d, &id, &len));
+	virtq_publish(&q);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert(driver_used(&d, &id, &len));
+		ck_assert_uint_eq(id, i);
+		ck_assert_uint_eq(len, 10 + i);
+	}
+	ck_assert(virtq_should_interrupt(&q));
+}
+END_TEST
+
 /* The same piece of a big region, again and again: no memory is touched. */
 START_TEST(the_sum_of_a_chain_fits_32_bits)
 {
@@ -561,6 +675,21 @@ START_TEST(features_are_those_that_were_acked)
 }
 END_TEST
 
+static TCase *return_case(void)
+{
+	TCase *t = tcase_create("return");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, what_is_given_back_is_popped_again_in_its_order);
+	tcase_add_test(t, what_is_given_back_is_looked_at_anew);
+	tcase_add_test(t, all_of_the_ring_can_be_given_back);
+	tcase_add_test(t, what_is_given_back_hides_no_bad_index);
+	tcase_add_test(t, a_chain_that_was_given_back_waits_for_no_kick);
+	tcase_add_test(t, reset_and_activation_forget_what_was_given_back);
+	tcase_add_test(t, what_is_filled_in_is_seen_once_published);
+	return t;
+}
+
 static TCase *chains_case(void)
 {
 	TCase *t = tcase_create("chains");
@@ -607,6 +736,7 @@ int main(void)
 	tcase_add_test(idx, kicks_are_asked_for_by_the_index);
 	suite_add_tcase(s, activate);
 	suite_add_tcase(s, chains_case());
+	suite_add_tcase(s, return_case());
 	suite_add_tcase(s, bad);
 	suite_add_tcase(s, flag);
 	suite_add_tcase(s, idx);
