@@ -25,6 +25,7 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	vm->sock = (struct loop_source){-1, vm_on_sock};
 	vm->pidfd = (struct loop_source){-1, vm_on_pidfd};
 	vm->linger.fire = vm_on_linger;
+	vm->taps_timer.fire = vm_on_taps_timer;
 	vm->events_limit = (struct log_limit)LOG_LIMIT(10, 10);
 	vm->unasked_limit = (struct log_limit)LOG_LIMIT(1000, 1);
 	vm->output = output_create(env->loop);
@@ -33,6 +34,8 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	else if (vm_config_check(&vm->config, env->host_mem_mib, err) == 0 &&
 		 vm_cpu_check(env, &vm->config, err) == 0 &&
 		 images_open_all(id, &vm->config, &vm->images, err) == 0 &&
+		 taps_open_all(&env->taps, id, &vm->config, &vm->taps, err) ==
+			 0 &&
 		 vm_open_vsock(vm, &vm->config, err) == 0) {
 		*ret = vm;
 		return 0;
@@ -48,6 +51,7 @@ void vm_destroy(struct vm *vm)
 	output_end_and_put(vm->output);
 	vm_images_close(&vm->images);
 	vsock_uds_close(&vm->uds);
+	taps_close(&vm->taps);
 	vm_config_fini(&vm->config);
 	vm_mmds_fini(&vm->mmds);
 	free(vm);
@@ -146,10 +150,12 @@ static int open_section(struct vm *vm, struct vm_config *config,
 		return open_drive(vm, config, sub_id, err);
 	case API_SECTION_PMEM:
 		return open_pmem(vm, config, sub_id, err);
+	case API_SECTION_NET:
+		return taps_change(&vm->env->taps, vm->id, &vm->config, config,
+			sub_id, &vm->taps, err);
 	case API_SECTION_VSOCK:
 		return vm_open_vsock(vm, config, err);
 	case API_SECTION_MACHINE_CONFIG:
-	case API_SECTION_NET:
 	case API_SECTION_ENTROPY:
 	case API_SECTION_BALLOON:
 	case API_SECTION_MEMORY_HOTPLUG:

@@ -15,6 +15,7 @@
 #include "daemon/images.h"
 #include "daemon/loop.h"
 #include "daemon/output.h"
+#include "daemon/taps.h"
 #include "daemon/vm_state.h"
 #include "daemon/vsock.h"
 #include "jailer/jail.h"
@@ -36,6 +37,7 @@ struct vm_env {
 	uint32_t n_cpuid;
 	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];
 	uint64_t host_mem_mib;
+	struct tap_list taps;        /* that any VM has */
 	uint64_t start_timeout_ns;   /* to MSG_STARTED */
 	uint64_t request_timeout_ns; /* to MSG_DONE */
 	/* The VM has to go: its deletion is complete, or it was created with
@@ -94,6 +96,7 @@ struct vm {
 	struct vm_config config;
 	struct vm_images images; /* closed once it runs */
 	struct vsock_uds uds;    /* of config.vsock; its path, until it ends */
+	struct vm_taps taps;     /* handed over once it runs */
 	struct output *output;
 	struct api_mmds_data mmds; /* json NULL: none */
 
@@ -116,6 +119,10 @@ struct vm {
 	bool ready_told; /* the guest said it is ready, and so did we */
 
 	struct vm_exit exit;
+
+	/* Deleting, without a process: until its taps are free. */
+	struct loop_timer taps_timer;
+	unsigned taps_tries;
 };
 
 /* Opens all of config's files. config is taken over, whatever happens. */
@@ -184,6 +191,7 @@ void vm_on_sock(struct loop_source *s, uint32_t events);
 void vm_take_messages(struct vm *vm, unsigned max);
 void vm_on_pidfd(struct loop_source *s, uint32_t events);
 void vm_on_linger(struct loop_timer *t);
+void vm_on_taps_timer(struct loop_timer *t);
 void vm_started(struct vm *vm);
 /* SIGKILL; what follows is seen at the pidfd. why: NULL or a sentence. */
 void vm_kill(struct vm *vm, enum vm_exit_reason reason, const char *why);

@@ -1,6 +1,7 @@
 #include "daemon/vm.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -12,6 +13,10 @@
 
 /* More than a socket's buffer holds. */
 #define LAST_MESSAGES_MAX 4096
+
+/* How often to look whether taps are free, and how many times. */
+#define TAPS_INTERVAL_NS 5000000u
+#define TAPS_TRIES 100u
 
 const char *vm_exit_reason_name(enum vm_exit_reason r)
 {
@@ -125,10 +130,28 @@ static void finish_delete(struct vm *vm)
 {
 	struct error err;
 
+	loop_clear_timer(vm->env->loop, &vm->taps_timer);
 	error_set(&err, ENOENT, "the VM was deleted before it was started");
 	vm_answer_all(&vm->waiters, vm->exit.reason ? NULL : &err);
 	vm_answer_all(&vm->deleters, NULL);
 	vm->env->gone(vm->env->arg, vm);
+}
+
+/* Some 30 ms after the process, the kernel lets go of its taps. Who is told
+ * that the VM is deleted may use them again. */
+static void finish_delete_when_free(struct vm *vm)
+{
+	if (taps_in_use(&vm->taps) && vm->taps_tries++ < TAPS_TRIES &&
+		loop_set_timer(vm->env->loop, &vm->taps_timer,
+			clock_ns() + TAPS_INTERVAL_NS) == 0)
+		return;
+	finish_delete(vm);
+}
+
+void vm_on_taps_timer(struct loop_timer *t)
+{
+	finish_delete_when_free(
+		(struct vm *)((char *)t - offsetof(struct vm, taps_timer)));
 }
 
 static void exited(struct vm *vm)
@@ -144,8 +167,9 @@ static void exited(struct vm *vm)
 	error_set(&err, EBUSY, "the VM has exited");
 	vm_answer_all(&vm->requests, &err);
 	vm->n_requests = 0;
+	taps_release(&vm->taps);
 	if (vm->state == VM_DELETING)
-		finish_delete(vm);
+		finish_delete_when_free(vm);
 	else
 		vm_answer_all(&vm->waiters, NULL);
 }
@@ -205,18 +229,24 @@ void vm_cancel(struct api_op *op)
 int vm_delete(struct vm *vm, struct api_op *op, struct error *err)
 {
 	enum vm_state after = vm->state;
+	bool at_once;
 
 	if (vm_state_after(&after, VM_EV_DELETE, err) < 0)
 		return -err->code;
-	if (vm->process.pid && op &&
-		!vm_pend(vm, &vm->deleters, op, NULL, UINT64_MAX))
+	if (!vm->process.pid)
+		taps_release(&vm->taps);
+	at_once = !vm->process.pid && !taps_in_use(&vm->taps);
+	if (!at_once && op && !vm_pend(vm, &vm->deleters, op, NULL, UINT64_MAX))
 		return error_set(err, ENOMEM, "out of memory");
 	vm->state = after;
-	if (!vm->process.pid) {
+	if (at_once) {
 		finish_delete(vm);
 		return 0;
 	}
-	vm_kill(vm, VM_EXIT_KILLED, "deleted");
+	if (vm->process.pid)
+		vm_kill(vm, VM_EXIT_KILLED, "deleted");
+	else
+		finish_delete_when_free(vm);
 	return API_PENDING;
 }
 

@@ -35,6 +35,7 @@ static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 			return -err->code;
 		fds[at.mmds] = mmds_fd;
 	}
+	taps_place_fds(&vm->taps, &m->start, fds);
 	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, at.n);
 	return r < 0 ? error_errno(err, -r, "starting the VM") : 0;
 }
@@ -126,7 +127,8 @@ int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 	if (vm->env->kvm_fd < 0)
 		return error_set(err, EIO,
 			"this host has no usable KVM: see GET /v1/host");
-	if (vm_fill_start(vm, &m.start, err) < 0)
+	if (vm_fill_start(vm, &m.start, err) < 0 ||
+		taps_fill(&vm->taps, &m.start, err) < 0)
 		return -err->code;
 	if (launch(vm, &m, err) < 0) {
 		undo_launch(vm);
@@ -155,6 +157,7 @@ void vm_started(struct vm *vm)
 	/* The VM has them now. */
 	vm_images_close(&vm->images);
 	close_fd(&vm->uds.listen_fd);
+	taps_handed_over(&vm->taps);
 	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id, vm->process.pid,
 		(unsigned long long)ns / 1000);
 	histogram_add(&vm->env->start_times, ns);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <seccomp.h>
@@ -121,6 +122,11 @@ static const struct rule worker[] = {
 	ANY(close),
 	/* The balloon's pages go back to the host, and vsock's buffers. */
 	ONE(madvise, IS32(2, MADV_DONTNEED)),
+	/* What a tap does for received packets follows what the driver asked
+	 * for. Of all descriptors here, taps alone know this request. */
+	TWO(ioctl, IS32(1, TUNSETOFFLOAD),
+		WITHOUT(2, ~(uint64_t)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 |
+				       TUN_F_TSO_ECN))),
 	/* Another file in one of its ring's spare places. */
 	TWO(io_uring_register, IS32(1, IORING_REGISTER_FILES_UPDATE),
 		IS32(3, 1)),

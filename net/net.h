@@ -3,7 +3,7 @@
 /*
  * virtio-net (virtio 1.2 §5.1) on a tap: checksum and segmentation offloads by
  * the vnet header both have, mergeable receive buffers, up to
- * VM_MAX_QUEUE_PAIRS queue pairs with a control queue.
+ * NET_MAX_PAIRS queue pairs with a control queue.
  *
  * Received packets land in guest buffers directly, several of which are posted
  * ahead; transmitted ones are written from them. What goes to the metadata
@@ -19,6 +19,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#define NET_MAX_PAIRS 8
 
 struct net_config {
 	/* One tap queue each, non-blocking, IFF_VNET_HDR with a 12-byte header

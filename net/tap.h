@@ -1,8 +1,9 @@
 #pragma once
 
 /*
- * Taps: the only place with TUN ioctls. On the daemon's side; the VMM gets
- * descriptors that are ready.
+ * Taps: the only place with TUN ioctls, but for the one that the VMM makes
+ * itself (net_tap.c). On the daemon's side; the VMM gets descriptors that are
+ * ready.
  */
 
 #include "base/error.h"
@@ -10,27 +11,41 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define TAP_MAX_QUEUES 8
+
 struct tap_config {
 	const char *name;  /* IFNAMSIZ - 1 bytes at most */
 	const char *netns; /* a name under /run/netns; NULL: the daemon's own */
-	const char *bridge; /* to become a port of; NULL: none */
-	bool create;        /* must not exist; else it must, and be a tap */
+	const char *bridge; /* with create: to become a port of; NULL: none */
+	/* Make it, and bring it up: it must not exist, and is gone when the
+	 * last of its descriptors is closed, wherever that is, and whoever
+	 * died. Else it must exist, and be a tap. */
+	bool create;
 	unsigned n_queues;
-	uint32_t mtu; /* set on it if it is created; 0: as it comes */
+	uint32_t mtu; /* with create: set on it; 0: as it comes */
 };
 
 struct tap {
-	int fds[8];        /* n_queues of them; owned */
-	uint64_t features; /* VIRTIO_NET_F_* its offloads allow */
+	int fds[TAP_MAX_QUEUES]; /* n_queues of them; owned; others -1 */
+	uint64_t features;       /* VIRTIO_NET_F_* its offloads allow */
+	/* For tap_in_use(): in its namespace, where it has this index. */
+	int sock;
+	int ifindex;
 };
 
 /*
  * Opens (and makes) it: non-blocking, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, a
  * vnet header of 12 bytes, little-endian. Errors name the field of
- * network-interfaces; EBUSY: somebody else has it.
+ * network-interfaces; EBUSY: somebody else has it. The caller's thread stays in
+ * its network namespace.
  */
 int tap_open(
 	struct tap *ret, const struct tap_config *config, struct error *err);
+void tap_close_queues(struct tap *t); /* what is left can tell its use */
 void tap_close(struct tap *t);
-/* Removes one that was created. 0 or a negative errno. */
-int tap_remove(const struct tap_config *config);
+
+/*
+ * Whether its queues are open still, wherever they were passed on to. (What a
+ * process leaves in an io_uring, the kernel closes some 30 ms after its end.)
+ */
+bool tap_in_use(const struct tap *t);

@@ -20,7 +20,7 @@ DAEMON_SEES = {
             "shared.h"},
     "virtio": set(),
     "block": {"blk_stats.h"},
-    "net": set(),
+    "net": {"tap.h"},
 }
 
 # What to look for -> where it may stand (directories or files).
@@ -29,13 +29,15 @@ BELONGS = {
     r"#\s*include\s*<json-c/": ["api/"],
     r"#\s*include\s*<microhttpd\.h>": ["api/"],
     r"#\s*include\s*<liburing": ["virtio/", "block/", "net/"],
-    r"#\s*include\s*<linux/if_tun\.h>": ["net/"],
-    r"\bTUN(SET|GET|ATTACH|DETACH)\w*": ["net/"],
+    r"#\s*include\s*<linux/if_tun\.h>": [
+        "net/", "jailer/seccomp_programs.c"],
+    r"\bTUN(SET|GET|ATTACH|DETACH)\w*": [
+        "net/", "jailer/seccomp_programs.c"],
     r"\bioctl\s*\([^;]*\bKVM_\w+": ["vmm/kvm.c"],
     # Paths are opened by the daemon, by the jail's maker, and by the command
     # that its user runs.
     r"\b(open|openat|openat2|creat|fopen|opendir)\s*\(": [
-        "daemon/", "jailer/", "vmm/probe.c", "api/cli/"],
+        "daemon/", "jailer/", "net/tap.c", "vmm/probe.c", "api/cli/"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)

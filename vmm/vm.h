@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/seccomp_image.h"
 #include "block/blk.h"
+#include "net/net.h"
 #include "virtio/gmem.h"
 #include "virtio/mmio.h"
 #include "virtio/worker.h"

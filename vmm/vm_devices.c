@@ -96,6 +96,7 @@ int vm_create_devices(struct vm *vm, const struct msg_start *start,
 		struct error *err) = {
 		vm_create_drives,
 		vm_create_mmds, /* none itself: what interfaces lead to */
+		vm_create_nets,
 		vm_create_vsock,
 		vm_create_entropy,
 		vm_create_balloon,
@@ -121,6 +122,10 @@ static int vm_set_limit(struct vm *vm, const struct msg_limit *m)
 		return vm_limit_drive(vm, m->index, &u);
 	case MSG_LIMIT_PMEM:
 		return vm_limit_pmem(vm, m->index, &u);
+	case MSG_LIMIT_NET_RX:
+	case MSG_LIMIT_NET_TX:
+		return vm_limit_net(
+			vm, m->index, m->kind == MSG_LIMIT_NET_RX, &u);
 	case MSG_LIMIT_SERIAL:
 		return m->index ? -EINVAL : vm_console_limit(vm, &u);
 	default:

@@ -55,6 +55,14 @@ void vm_events_blk_error(struct vm_events *e, unsigned drive, int code)
 	fd_notify(e->fd);
 }
 
+void vm_events_net_error(struct vm_events *e, unsigned net, int code)
+{
+	pthread_mutex_lock(&e->lock);
+	e->net_error[net] = code;
+	pthread_mutex_unlock(&e->lock);
+	fd_notify(e->fd);
+}
+
 bool vm_events_ended(struct vm_events *e, struct msg_exiting *ret)
 {
 	bool ended;
@@ -69,6 +77,22 @@ bool vm_events_ended(struct vm_events *e, struct msg_exiting *ret)
 	return ended;
 }
 
+/* The first of n codes which is not 0. */
+static bool take_code(
+	int *codes, unsigned n, enum msg_event_kind kind, struct msg_event *ret)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (codes[i] == 0)
+			continue;
+		ret->kind = kind;
+		ret->index = i;
+		ret->value = codes[i];
+		codes[i] = 0;
+		return true;
+	}
+	return false;
+}
+
 /* With the lock held. */
 static bool take(struct vm_events *e, struct msg_event *ret)
 {
@@ -81,16 +105,9 @@ static bool take(struct vm_events *e, struct msg_event *ret)
 		ret->value = 0;
 		return true;
 	}
-	for (unsigned i = 0; i < VM_MAX_DRIVES; i++) {
-		if (e->blk_error[i] == 0)
-			continue;
-		ret->kind = MSG_EVENT_BLK_ERROR;
-		ret->index = i;
-		ret->value = e->blk_error[i];
-		e->blk_error[i] = 0;
-		return true;
-	}
-	return false;
+	return take_code(
+		       e->blk_error, VM_MAX_DRIVES, MSG_EVENT_BLK_ERROR, ret) ||
+	       take_code(e->net_error, VM_MAX_NETS, MSG_EVENT_NET_ERROR, ret);
 }
 
 bool vm_events_next(struct vm_events *e, uint64_t now_ns, struct msg_event *ret)

@@ -24,6 +24,7 @@ struct vm_events {
 	bool ready, ready_told;
 	uint32_t needs_reset; /* bit: virtio device */
 	int blk_error[VM_MAX_DRIVES];
+	int net_error[VM_MAX_NETS];
 	struct log_limit limit;
 };
 
@@ -36,6 +37,7 @@ void vm_events_end(
 void vm_events_ready(struct vm_events *e);
 void vm_events_needs_reset(struct vm_events *e, unsigned device);
 void vm_events_blk_error(struct vm_events *e, unsigned drive, int code);
+void vm_events_net_error(struct vm_events *e, unsigned net, int code);
 
 /* Whether the guest has ended; then fills in reason and detail. */
 bool vm_events_ended(struct vm_events *e, struct msg_exiting *ret);

@@ -57,6 +57,10 @@ int vm_create_pmem(struct vm *vm, const struct msg_start *start, const int *fds,
 int vm_map_pmem(struct vm *vm, struct error *err); /* in KVM */
 int vm_limit_pmem(
 	struct vm *vm, unsigned index, const struct rate_limiter_update *u);
+int vm_create_nets(struct vm *vm, const struct msg_start *start, const int *fds,
+	struct error *err);
+int vm_limit_net(struct vm *vm, unsigned index, bool rx,
+	const struct rate_limiter_update *u);
 
 int vm_create_vsock(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);

@@ -81,6 +81,7 @@ class File:
         self._daemon = None
         self._shared = {}
         self.daemons = []  # all there ever were
+        self._at_close = []
 
     def new_daemon(self, extra_args=(), **popen):
         directory = tempfile.mkdtemp(prefix="d", dir=self.dir)
@@ -113,9 +114,15 @@ class File:
     def drop_shared(self, vm):
         self._shared = {k: v for k, v in self._shared.items() if v is not vm}
 
+    def at_close(self, f, *args):
+        """Called when the file's tests are over and its daemon has ended."""
+        self._at_close.append((f, args))
+
     def close(self):
         if self._daemon:
             self._daemon.close()
+        for f, args in reversed(self._at_close):
+            f(*args)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

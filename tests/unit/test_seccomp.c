@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <signal.h>
@@ -161,6 +162,15 @@ static const struct {
 	{SYS_ioctl, {-1ul, KVM_CREATE_DEVICE}, 0},
 	{SYS_ioctl, {0, TIOCSTI}, 0},
 	{SYS_ioctl, {0, FIONREAD}, 0},
+	/* A tap's offloads, and nothing else of it. */
+	{SYS_ioctl, {-1ul, TUNSETOFFLOAD, 0}, W},
+	{SYS_ioctl, {-1ul, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4}, W},
+	{SYS_ioctl, {-1ul, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_UFO}, 0},
+	{SYS_ioctl, {-1ul, TUNSETOFFLOAD, 1ul << 32}, 0},
+	{SYS_ioctl, {-1ul, TUNSETIFF}, 0},
+	{SYS_ioctl, {-1ul, TUNSETPERSIST, 1}, 0},
+	{SYS_ioctl, {-1ul, TUNSETQUEUE}, 0},
+	{SYS_ioctl, {-1ul, TUNSETVNETHDRSZ}, 0},
 	/* Signals to its own threads: the one for vCPUs, and abort()'s. */
 	{SYS_tkill, {1 << 30, SIGUSR1}, C},
 	{SYS_tkill, {1 << 30, SIGABRT}, ALL},

@@ -47,7 +47,9 @@ START_TEST(each_device_is_told_of_once_until_taken)
 	vm_events_needs_reset(&e, 0);
 	vm_events_blk_error(&e, 15, 5);
 	vm_events_blk_error(&e, 15, 28);
-	ck_assert_uint_eq(signals(), 5);
+	vm_events_net_error(&e, 7, 5);
+	vm_events_net_error(&e, 7, 77);
+	ck_assert_uint_eq(signals(), 7);
 	ck_assert(vm_events_next(&e, 1, &m));
 	ck_assert_uint_eq(m.kind, MSG_EVENT_NEEDS_RESET);
 	ck_assert_uint_eq(m.index, 0);
@@ -57,6 +59,10 @@ START_TEST(each_device_is_told_of_once_until_taken)
 	ck_assert_uint_eq(m.kind, MSG_EVENT_BLK_ERROR);
 	ck_assert_uint_eq(m.index, 15);
 	ck_assert_int_eq(m.value, 28);
+	ck_assert(vm_events_next(&e, 1, &m));
+	ck_assert_uint_eq(m.kind, MSG_EVENT_NET_ERROR);
+	ck_assert_uint_eq(m.index, 7);
+	ck_assert_int_eq(m.value, 77);
 	ck_assert(!vm_events_next(&e, 1, &m));
 }
 END_TEST
