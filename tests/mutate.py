@@ -38,8 +38,16 @@ TARGETS = {
     "vmm/config_check.c": ("test_config_check", ["vmm/config.c",
                                                  "vmm/config_put.c"]),
     "vmm/config_put.c": ("test_config", ["vmm/config.c"]),
+    "vmm/cpu_instance.c": ("test_cpu_template", ["vmm/cpu_level.c",
+                                                 "vmm/cpu_template.c"]),
+    "vmm/cpu_level.c": ("test_cpu_template", ["vmm/cpu_instance.c",
+                                              "vmm/cpu_template.c"]),
+    "vmm/cpu_template.c": ("test_cpu_template", ["vmm/cpu_instance.c",
+                                                 "vmm/cpu_level.c"]),
     "vmm/cpuid.c": ("test_cpuid", []),
+    "vmm/generation.c": ("test_generation", ["virtio/gmem.c"]),
     "vmm/msg.c": ("test_msg", []),
+    "vmm/msrs.c": ("test_msrs", ["tests/unit/fake_kvm.c"]),
     "vmm/vcpu.c": ("test_vcpu", ["tests/unit/fake_kvm.c", "vmm/bus.c",
                                  "vmm/vcpu_exit.c"]),
     "vmm/vcpu_exit.c": ("test_vcpu_exit", ["tests/unit/fake_kvm.c",
@@ -91,6 +99,8 @@ EQUIVALENT = {
     ("vmm/config_put.c", "gone", "c->n_drives > 0"): ZEROS,
     ("vmm/config_put.c", "edge", "c->n_pmem > 0"): ZEROS,
     ("vmm/config_put.c", "gone", "c->n_pmem > 0"): ZEROS,
+    ("vmm/cpu_level.c", "edge", "at + size > end"): SAME,
+    ("vmm/msrs.c", "edge", "r < 0"): SAME,
     ("vmm/cpuid.c", "gone", "!e"): "a full table is refused a leaf earlier",
     ("vmm/cpuid.c", "gone", "r < 0"): "the next leaf has no room either",
     ("vmm/cpuid.c", "gone", "r == 0"): "the next leaf has no room either",
@@ -265,6 +275,11 @@ class File:
         return PRELUDE + "#line 1 \"%s\"\n" % self.path + text
 
 
+def program(tmp, path):
+    """The test with this file's mutants in it."""
+    return os.path.join(tmp, path.replace("/", "-") + ".test")
+
+
 def compile_all(files, tmp):
     main = os.path.join(tmp, "mutant_main.c")
     with open(main, "w", encoding="utf-8") as f:
@@ -276,18 +291,18 @@ def compile_all(files, tmp):
         with open(mutated, "w", encoding="utf-8") as f:
             f.write(target.source)
         command = ["cc", *CFLAGS, "-Itests/unit", "-o",
-                   os.path.join(tmp, test), main, mutated,
+                   program(tmp, path), main, mutated,
                    "tests/unit/%s.c" % test, *others, *BASE, *LIBS]
         subprocess.run(command, cwd=ROOT, check=True)
 
 
-def run(tmp, test, number):
+def run(tmp, path, number):
     """The test's verdict on a mutant: what killed it, or None."""
     env = dict(os.environ, MUTANT=str(number), CK_FORK="no",
                CK_VERBOSITY="normal",
                ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1")
     try:
-        done = subprocess.run([os.path.join(tmp, test)], cwd=tmp, env=env,
+        done = subprocess.run([program(tmp, path)], cwd=tmp, env=env,
                               stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=TIMEOUT_S,
                               errors="replace", check=False)
@@ -319,12 +334,12 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mayfly-mutate-") as tmp:
         compile_all(files, tmp)
         for path in files:
-            if run(tmp, TARGETS[path][0], 0):
+            if run(tmp, path, 0):
                 sys.exit("%s fails without any mutant" % TARGETS[path][0])
         mutants = [m for f in files.values() for m in f.mutants]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             verdicts = pool.map(
-                lambda m: run(tmp, TARGETS[m.path][0], m.number), mutants)
+                lambda m: run(tmp, m.path, m.number), mutants)
             for m, verdict in zip(mutants, verdicts):
                 key = (m.path, m.kind, m.code)
                 if verdict is None and key in EQUIVALENT:

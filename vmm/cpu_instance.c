@@ -133,7 +133,7 @@ int cpu_instance_apply(uint32_t which, struct msg_start *m, struct error *err)
 	const size_t n_msrs = sizeof(msrs) / sizeof(msrs[0]);
 	uint32_t i = which - VM_CPU_TEMPLATE_C3;
 
-	if (which < VM_CPU_TEMPLATE_C3 || i >= N_TEMPLATES)
+	if (i >= N_TEMPLATES)
 		return error_field(err, EINVAL, FIELD, "there is no such one");
 	if (check_host(i, m, err) < 0)
 		return -err->code;

@@ -253,24 +253,21 @@ static uint32_t host_reg(
 	return e ? *cpu_template_reg(e, reg) : 0;
 }
 
-/* What a host lacks, for the error. */
+/* What a host lacks, for the error: the first few by name. */
+#define MISSING_NAMED 8u
+
 struct missing {
-	char names[160];
+	char names[MISSING_NAMED * 32];
 	size_t len;
-	unsigned n, left_out;
+	unsigned n;
 };
 
 static void miss(struct missing *s, const char *name)
 {
-	size_t need = strlen(name) + (s->n ? 2 : 0);
-
-	if (s->left_out || s->len + need >= sizeof(s->names)) {
-		s->left_out++;
-		return;
-	}
-	s->len += (size_t)snprintf(s->names + s->len, sizeof(s->names) - s->len,
-		"%s%s", s->n ? ", " : "", name);
-	s->n++;
+	if (s->n++ < MISSING_NAMED)
+		s->len += (size_t)snprintf(s->names + s->len,
+			sizeof(s->names) - s->len, "%s%s", s->len ? ", " : "",
+			name);
 }
 
 static void add_features(struct msg_start *m, struct host *h, unsigned level,
@@ -370,9 +367,9 @@ static int refuse(
 {
 	char more[32] = "";
 
-	if (missing->left_out)
-		(void)snprintf(
-			more, sizeof(more), " and %u more", missing->left_out);
+	if (missing->n > MISSING_NAMED)
+		(void)snprintf(more, sizeof(more), " and %u more",
+			missing->n - MISSING_NAMED);
 	return error_field(err, EINVAL, FIELD,
 		"this host lacks what x86-64-v%u has: %s%s", level,
 		missing->names, more);

@@ -30,16 +30,17 @@ uint32_t *cpu_template_reg(struct msg_cpuid_entry *e, uint32_t reg)
 
 enum cpu_vendor cpu_template_vendor(const struct msg_start *m)
 {
+	/* EBX, EDX, ECX of leaf 0, in this order. */
+	static const char names[][12 + 1] = {"GenuineIntel", "AuthenticAMD"};
+	static const enum cpu_vendor vendors[] = {CPU_INTEL, CPU_AMD};
+
 	for (uint32_t i = 0; i < m->n_cpuid; i++) {
 		const struct msg_cpuid_entry *e = &m->cpuid[i];
 		const uint32_t name[] = {e->ebx, e->edx, e->ecx};
 
-		if (e->function != 0)
-			continue;
-		if (memcmp(name, "GenuineIntel", sizeof(name)) == 0)
-			return CPU_INTEL;
-		if (memcmp(name, "AuthenticAMD", sizeof(name)) == 0)
-			return CPU_AMD;
+		for (unsigned k = 0; e->function == 0 && k < 2; k++)
+			if (memcmp(name, names[k], sizeof(name)) == 0)
+				return vendors[k];
 	}
 	return CPU_OTHER;
 }

@@ -23,6 +23,7 @@ _Static_assert(offsetof(struct vmclock, counter_value) == 0x28, "vmclock 1.0");
 _Static_assert(
 	offsetof(struct vmclock, vm_generation_counter) == 0x68, "vmclock 1.0");
 _Static_assert(sizeof(struct vmclock) == 0x70, "vmclock 1.0");
+_Static_assert(LAYOUT_VMCLOCK == LAYOUT_VMGENID + PAGE, "the next page");
 
 /*
  * The sequence lock of the virtual clock, of which the guest has the reader's
@@ -45,10 +46,10 @@ int generation_init(struct generation *g, const struct gmem *mem, int irq_fd,
 	const uint8_t guid[GENERATION_GUID_BYTES])
 {
 	*g = (struct generation){.irq_fd = irq_fd};
-	g->guid = gmem_range(mem, LAYOUT_VMGENID, PAGE);
-	g->clock = gmem_range(mem, LAYOUT_VMCLOCK, PAGE);
-	if (!g->guid || !g->clock)
+	g->guid = gmem_range(mem, LAYOUT_VMGENID, 2 * PAGE);
+	if (!g->guid)
 		return -EINVAL;
+	g->clock = (struct vmclock *)(void *)(g->guid + PAGE);
 	/*
 	 * No counter: nothing here keeps the TSC in step with real time, which
 	 * kvmclock and ptp_kvm tell. The clock is there for its marker and its
@@ -64,8 +65,7 @@ int generation_init(struct generation *g, const struct gmem *mem, int irq_fd,
 		.flags = VMCLOCK_FLAG_VM_GEN_COUNTER_PRESENT |
 			 VMCLOCK_FLAG_NOTIFICATION_PRESENT,
 	};
-	memset(g->guid, 0, PAGE);
-	memset(g->clock, 0, PAGE);
+	memset(g->guid, 0, 2 * PAGE);
 	memcpy(g->guid, guid, GENERATION_GUID_BYTES);
 	memcpy(g->clock, &g->shown, sizeof(g->shown));
 	return 0;

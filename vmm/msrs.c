@@ -48,15 +48,17 @@ static int modify(int vcpu, const struct msg_msr_mod *mod, struct error *err)
 		struct kvm_msrs m;
 		struct kvm_msr_entry entry;
 	} a = {.m.nmsrs = 1, .entry.index = mod->index};
-	int r = kvm_get_msrs(vcpu, &a.m);
+	int r = kvm_get_msrs(vcpu, &a.m), code;
 
+	code = r < 0 ? -r : EINVAL;
 	if (r != 1)
-		return error_field(err, r < 0 ? -r : EINVAL, FIELD,
+		return error_field(err, code, FIELD,
 			"this host's KVM has no MSR 0x%x", mod->index);
 	a.entry.data = (a.entry.data & mod->keep) | mod->set;
 	r = kvm_set_msrs(vcpu, &a.m);
+	code = r < 0 ? -r : EINVAL;
 	if (r != 1)
-		return error_field(err, r < 0 ? -r : EINVAL, FIELD,
+		return error_field(err, code, FIELD,
 			"this host's KVM does not let MSR 0x%x be 0x%llx",
 			mod->index, (unsigned long long)a.entry.data);
 	return 0;

@@ -221,6 +221,11 @@ START_TEST(what_a_level_fixes_is_the_same_everywhere)
 		memcpy(brand + 16 * i, &must(0x80000002 + i, 0)->eax, 16);
 	ck_assert_str_eq(brand, "Mayfly x86-64-v3");
 	ck_assert_uint_eq(must(0xd, 2)->flags, 1);
+	ck_assert_uint_eq(must(7, 0)->flags, 1);
+	ck_assert_uint_eq(must(1, 0)->flags, 0);
+	HOST(&m, host_rome);
+	apply(&m, VM_CPU_TEMPLATE_V3);
+	ck_assert_uint_eq(must(0x8000001d, 3)->flags, 1);
 }
 END_TEST
 
@@ -257,12 +262,14 @@ START_TEST(what_a_host_lacks_is_named)
 {
 	HOST(&m, host_emulated_amd);
 	refused(VM_CPU_TEMPLATE_V4,
-		"has: pcid, invpcid, avx512f, avx512dq, rdseed, avx512cd, "
-		"avx512bw, avx512vl, AVX-512 opmask state, AVX-512 ZMM_Hi256 "
-		"state, AVX-512 Hi16_ZMM state, xsavec, xsaves");
-	HOST(&m, host_software);
-	refused(VM_CPU_TEMPLATE_V4, "has: sse3, pclmulqdq, ssse3, fma, pcid,");
-	ck_assert_msg(strstr(err.msg, " more") != NULL, "%s", err.msg);
+		"this host lacks what x86-64-v4 has: pcid, invpcid, avx512f, "
+		"avx512dq, rdseed, avx512cd, avx512bw, avx512vl and 5 more");
+	HOST(&m, host_skylake);
+	cpu_template_leaf(m.cpuid, m.n_cpuid, 7, 0)->ebx = 0x5000ffff;
+	refused(VM_CPU_TEMPLATE_V4,
+		"has: avx512f, avx512dq, rdseed, adx, smap, clflushopt, clwb, "
+		"avx512vl");
+	ck_assert_msg(strstr(err.msg, " more") == NULL, "%s", err.msg);
 	HOST(&m, host_software);
 	refused(VM_CPU_TEMPLATE_V2,
 		"x86-64-v2 has: sse3, ssse3, sse4_1, sse4_2, popcnt, "

@@ -38,6 +38,18 @@ START_TEST(registers_are_read_changed_and_written_in_their_order)
 }
 END_TEST
 
+START_TEST(boot_registers_are_set_and_what_kvm_says_is_passed_on)
+{
+	ck_assert_int_eq(msrs_set_boot(vcpu), 0);
+	ck_assert_uint_eq(fake_kvm.vcpu[0].n_msrs, 2);
+	ck_assert_uint_eq(fake_kvm.vcpu[0].msrs[0].index, 0x2ff);
+	ck_assert_uint_eq(fake_kvm.vcpu[0].msrs[0].data, 0x806);
+	ck_assert_uint_eq(fake_kvm.vcpu[0].msrs[1].index, 0x1a0);
+	fake_kvm.fail[FAKE_MSRS] = -EFAULT;
+	ck_assert_int_eq(msrs_set_boot(vcpu), -EFAULT);
+}
+END_TEST
+
 START_TEST(no_modifiers_touch_no_register)
 {
 	ck_assert_int_eq(msrs_modify(vcpu, NULL, 0, &err), 0);
@@ -86,6 +98,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(
 		tc, registers_are_read_changed_and_written_in_their_order);
+	tcase_add_test(
+		tc, boot_registers_are_set_and_what_kvm_says_is_passed_on);
 	tcase_add_test(tc, no_modifiers_touch_no_register);
 	tcase_add_test(tc, a_register_kvm_does_not_have_is_named);
 	tcase_add_test(tc, a_value_kvm_does_not_take_is_named);
