@@ -64,6 +64,7 @@ class DeviceCase:
                  "cache_type": "Writeback", "rate_limiter": LIMITER},
                 {"drive_id": "d2", "path_on_host": self.disk,
                  "is_root_device": False, "is_read_only": True}],
+            "vsock": {"guest_cid": 5, "uds_path": self.vsock},
             "entropy": {"rate_limiter": LIMITER},
             "balloon": {
                 "amount_mib": 16, "deflate_on_oom": True,
@@ -140,10 +141,8 @@ class DeviceTests(DeviceCase):
                  sub=d["drive_id"])
         for p in s["pmem"]:
             call("PUT", VM + "/pmem/{pmem_id}", p, expect)
-        for name in ("entropy", "balloon", "serial"):
+        for name in ("vsock", "entropy", "balloon", "serial"):
             call("PUT", f"{VM}/{name}", s[name], expect)
-        call("PUT", VM + "/vsock", {"guest_cid": 5, "uds_path": self.vsock},
-             expect)
         call("PUT", VM + "/network-interfaces/{iface_id}",
              {"iface_id": "eth0", "host_dev_name": f"mfct{os.getpid()}",
               "create": True}, expect)
@@ -158,6 +157,7 @@ class DeviceTests(DeviceCase):
             f"drive d2 size={MIB} ro=1 writeback=0 {NO_LIMIT} file={MIB},ro",
             f"pmem size={4 * MIB} used={3 * MIB + 5} ro=1 {TOLD} "
             f"file={3 * MIB + 5},ro",
+            "vsock cid=5 socket",
             f"entropy {TOLD}",
             "balloon target=4096 interval=3 oom=1 hinting=1 reporting=1",
             f"memory region={1024 * MIB} block={4 * MIB} slot={256 * MIB} "
@@ -294,7 +294,7 @@ class DeviceTests(DeviceCase):
         self.assertEqual([d["drive_id"] for d in counters["drives"]],
                          ["rootfs", "d2"])
         self.assertEqual([p["id"] for p in counters["pmem"]], ["pmem0"])
-        for name in ("entropy", "balloon", "memory-hotplug"):
+        for name in ("vsock", "entropy", "balloon", "memory-hotplug"):
             self.assertIn(name, counters)
 
     def test_a_vm_that_lies_about_its_devices_is_bounded(self):

@@ -124,6 +124,8 @@ static const char *file(int fd)
 
 	if (flags < 0 || fstat(fd, &st) < 0)
 		return "none";
+	if (S_ISSOCK(st.st_mode))
+		return "socket";
 	snprintf(text, sizeof(text), "%lld%s%s", (long long)st.st_size,
 		(flags & O_ACCMODE) == O_RDONLY ? ",ro" : "",
 		flags & O_DIRECT ? ",direct" : "");
@@ -161,7 +163,7 @@ static void tell_devices(const struct msg_start *m, const int *fds)
 			m->pmem[i].read_only, limiter(&m->pmem[i].limiter),
 			file(fds[at.pmem + i]));
 	if (m->has_vsock)
-		tell("vsock cid=%u\n", m->guest_cid);
+		tell("vsock cid=%u %s\n", m->guest_cid, file(fds[at.vsock]));
 	if (m->has_entropy)
 		tell("entropy %s\n", limiter(&m->entropy_limiter));
 	if (m->has_balloon)
