@@ -24,7 +24,7 @@
 
 static struct vm_shared *shared;
 static int wake_fd, seccomp_fd;
-static unsigned until_failure; /* messages; 0: none fails */
+static unsigned until_failure, until_death; /* messages; 0: none */
 
 static void hang(void)
 {
@@ -376,8 +376,11 @@ static bool obey(const struct msg_console_input *m)
 	case 'E':
 		reply(MSG_DONE, m->hdr.seq, -1);
 		return false;
-	case 'q': /* the next message but so many fails */
+	case 'q': /* of the next messages to devices the nth fails */
 		until_failure = m->data[1];
+		break;
+	case 'k': /* ... is the last */
+		until_death = m->data[1];
 		break;
 	case 'L':
 		lie_in_page(m->data[1]);
@@ -431,6 +434,8 @@ int main(void)
 			continue;
 		}
 		obey_device(&m, fds[0]);
+		if (until_death && --until_death == 0)
+			return 0;
 		if (until_failure && --until_failure == 0)
 			reply(MSG_DONE, m.hdr.seq, EIO);
 		else

@@ -246,6 +246,68 @@ class Faults(unittest.TestCase):
         self.daemon.wait_for("the late answer",
                              lambda: self.show()["state"] == "Paused")
 
+    BUCKET = {"size": 5, "one_time_burst": 0, "refill_time": 1}
+
+    def run_drive(self):
+        """A VM with a drive, and a change of two messages for it."""
+        paths = [os.path.join(self.daemon.dir, n) for n in ("disk", "other")]
+        for path in paths:
+            with open(path, "wb") as f:
+                f.truncate(1 << 20)
+        r = self.daemon.put("/v1/vms/a", {
+            "boot-source": self.boot("ok"), "start": True, "drives": [
+                {"drive_id": "d", "path_on_host": paths[0],
+                 "is_root_device": False}]})
+        self.assertEqual(r.status, 201)
+        return {"drive_id": "d", "path_on_host": paths[1],
+                "rate_limiter": {"ops": self.BUCKET}}
+
+    def change(self, body):
+        r = self.daemon.patch("/v1/vms/a/drives/d", body)
+        self.contract.check("PATCH", "/v1/vms/{id}/drives/{drive_id}", r)
+        return r
+
+    def test_a_change_that_is_done_late_is_done_whole(self):
+        change = self.run_drive()
+        before = self.show()["drives"][0]
+        late = Background(self.type, b"l")
+        self.prompt()
+        self.assertEqual(self.change(change).status, 504)
+        self.assertEqual(self.show()["drives"][0], before)
+        self.daemon.wait_for("the late answer", lambda: self.show()[
+            "drives"][0] == before | change)
+        late.get()
+
+    def test_a_vm_that_ends_in_a_change_ends_it(self):
+        for dies_at, done in ((1, {}), (2, {"path_on_host"})):
+            with self.subTest(dies_at):
+                change = self.run_drive()
+                before = self.show()["drives"][0]
+                fds = self.fd_count()
+                self.type(bytes([ord("k"), dies_at]))
+                r = self.change(change)
+                self.assertEqual(r.status, 409)
+                self.assertIn("the VM", r.fault())
+                self.daemon.wait_for("the end", lambda: self.show()[
+                    "state"] == "Exited")
+                self.assertEqual(self.show()["drives"][0], before | {
+                    k: change[k] for k in done})
+                self.assertLessEqual(self.fd_count(), fds)
+                self.daemon.delete("/v1/vms/a")
+
+    def test_changes_at_once_are_done_one_after_the_other(self):
+        change = self.run_drive()
+        answers = [Background(self.change, change | {"rate_limiter": {
+            "ops": self.BUCKET | {"size": n + 1}}}) for n in range(40)]
+        self.assertEqual({a.get().status for a in answers}, {204})
+        self.assertEqual(self.show()["drives"][0]["path_on_host"],
+                         change["path_on_host"])
+        # A VM that does not answer is asked for so much, and no more.
+        self.assertEqual(self.type(b"h").status, 504)
+        answers = [Background(self.change, change) for _ in range(80)]
+        self.prompt()
+        self.assertEqual({a.get().status for a in answers}, {429, 504})
+
     def test_a_vm_that_does_not_read_holds_nobody_up(self):
         self.run_vm()
         self.assertEqual(self.type(b"h").status, 504)
