@@ -153,7 +153,7 @@ void balloon_hinting_stop(struct request *r)
 
 /* The state of a guest's balloon, and its configuration. */
 static int look(struct request *r, struct api_device_state *ret,
-	const struct vm_balloon **ret_config, struct error *err)
+	struct vm_balloon *ret_config, struct error *err)
 {
 	const struct api_backend *b = r->backend;
 	struct api_vm vm;
@@ -161,7 +161,7 @@ static int look(struct request *r, struct api_device_state *ret,
 	if (b->ops->device_state(b->ctx, r->id, ret, err) < 0 ||
 		b->ops->get(b->ctx, r->id, &vm, err) < 0)
 		return -err->code;
-	*ret_config = &vm.config->balloon;
+	*ret_config = vm.config->balloon;
 	return vm.config->balloon.there
 		       ? 0
 		       : error_set(err, ENOENT, "the VM has no balloon");
@@ -169,13 +169,13 @@ static int look(struct request *r, struct api_device_state *ret,
 
 void balloon_stats_get(struct request *r)
 {
-	const struct vm_balloon *config;
+	struct vm_balloon config = {false};
 	struct api_device_state s;
 	struct json_object *o;
 	struct error err;
 	int e = look(r, &s, &config, &err);
 
-	if (e == 0 && config->stats_polling_interval_s == 0)
+	if (e == 0 && config.stats_polling_interval_s == 0)
 		e = error_field(&err, EINVAL,
 			"balloon.stats_polling_interval_s",
 			"is 0: this balloon has no statistics");
@@ -196,13 +196,13 @@ void balloon_stats_get(struct request *r)
 
 void balloon_hinting_get(struct request *r)
 {
-	const struct vm_balloon *config;
+	struct vm_balloon config = {false};
 	struct api_device_state s;
 	struct json_object *o;
 	struct error err;
 	int e = look(r, &s, &config, &err);
 
-	if (e == 0 && !config->free_page_hinting)
+	if (e == 0 && !config.free_page_hinting)
 		e = error_field(&err, EINVAL, "balloon.free_page_hinting",
 			"is false: this balloon takes no hints");
 	if (e < 0) {

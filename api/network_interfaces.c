@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <string.h>
 
 #define SECTION "network-interfaces"
@@ -32,19 +31,15 @@ static int check_name(void *member, const char *name, struct error *err)
  * interface can have. */
 static int check_mac(void *member, const char *name, struct error *err)
 {
-	unsigned b[6];
 	char *s = *(char **)member;
-	int n = 0;
+	uint8_t b[6];
 
-	for (char *p = s; *p; p++)
-		*p = (char)tolower((unsigned char)*p);
-	if (strlen(s) != 17 || strspn(s, "0123456789abcdef:") != 17 ||
-		sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2],
-			&b[3], &b[4], &b[5], &n) != 6 ||
-		n != 17)
+	if (!vm_mac_parse(s, b))
 		return error_field(err, EINVAL, name,
 			"must be six bytes in hexadecimal, as in "
 			"06:00:ac:10:00:02");
+	for (; *s; s++)
+		*s = (char)tolower((unsigned char)*s);
 	if (b[0] & 1 || !(b[0] | b[1] | b[2] | b[3] | b[4] | b[5]))
 		return error_field(err, EINVAL, name,
 			"must be a unicast address: its first byte even, and "

@@ -70,15 +70,9 @@ static int fill_pmem(struct vm *vm, struct msg_start *m, struct error *err)
 /* All but what its tap tells. */
 static void fill_net(struct msg_net *to, const struct vm_net *n)
 {
-	unsigned b[6];
-
 	to->n_pairs = (uint8_t)n->queue_pairs;
 	to->mtu = (uint16_t)n->mtu;
-	to->has_mac = n->guest_mac &&
-		      sscanf(n->guest_mac, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0],
-			      &b[1], &b[2], &b[3], &b[4], &b[5]) == 6;
-	for (unsigned i = 0; to->has_mac && i < sizeof(to->mac); i++)
-		to->mac[i] = (uint8_t)b[i];
+	to->has_mac = n->guest_mac && vm_mac_parse(n->guest_mac, to->mac);
 	vm_fill_limiter(&to->rx_limiter, &n->rx_rate_limiter);
 	vm_fill_limiter(&to->tx_limiter, &n->tx_rate_limiter);
 }

@@ -68,9 +68,9 @@ struct vm_machine_config {
 	uint32_t mem_size_mib;
 	bool smt;
 	bool track_dirty_pages;
-	uint32_t huge_pages; /* enum vm_huge_pages */
+	uint32_t huge_pages;   /* enum vm_huge_pages */
 	uint32_t cpu_template; /* enum vm_cpu_template */
-	uint32_t console; /* enum vm_console_type */
+	uint32_t console;      /* enum vm_console_type */
 };
 
 /* A token bucket; size 0: no limit. */
@@ -236,6 +236,9 @@ int vm_config_put_pmem(
 int vm_config_find_drive(const struct vm_config *c, const char *drive_id);
 int vm_config_find_net(const struct vm_config *c, const char *iface_id);
 int vm_config_find_pmem(const struct vm_config *c, const char *id);
+
+/* The bytes of a MAC address: whether it is one. */
+bool vm_mac_parse(const char *text, uint8_t ret[6]);
 
 /* How many virtio devices the guest will find. */
 unsigned vm_config_count_devices(const struct vm_config *c);

@@ -2,6 +2,7 @@
 
 #include "vmm/kernel_args.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,35 @@ unsigned vm_config_count_devices(const struct vm_config *c)
 	       (c->vsock.uds_path != NULL) + c->entropy.there +
 	       c->balloon.there + c->memory_hotplug.there +
 	       (c->machine_config.console == VM_CONSOLE_VIRTIO);
+}
+
+/* -1: it is none. */
+static int hex_digit(char c)
+{
+	static const char digits[16] = "0123456789abcdef";
+	const char *at =
+		memchr(digits, tolower((unsigned char)c), sizeof(digits));
+
+	if (!at)
+		return -1;
+	return (int)(at - digits);
+}
+
+bool vm_mac_parse(const char *text, uint8_t ret[6])
+{
+	const char between = ':';
+
+	if (strlen(text) != 17)
+		return false;
+	for (unsigned i = 0; i < 6; i++) {
+		const char *p = text + 3 * (size_t)i;
+		int high = hex_digit(p[0]), low = hex_digit(p[1]);
+
+		if (high < 0 || low < 0 || (i < 5 && p[2] != between))
+			return false;
+		ret[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
 }
 
 static int check_machine(const struct vm_machine_config *m,

@@ -217,6 +217,36 @@ START_TEST(each_kind_of_device_counts_towards_nineteen)
 }
 END_TEST
 
+static const struct {
+	const char *text;
+	bool good;
+} macs[] = {
+	{"00:00:00:00:00:00", true},
+	{"06:1f:AC:f0:9a:aF", true},
+	{"", false},
+	{"06:00:00:00:00:0", false},
+	{"06:00:00:00:00:000", false},
+	{"06:00:00:00:00:0g", false},
+	{"0/:00:00:00:00:00", false},
+	{":6:00:00:00:00:00", false},
+	{"`6:00:00:00:00:00", false},
+	{"06:0@:00:00:00:00", false},
+	{"06:0G:00:00:00:00", false},
+	{"06-00-00-00-00-00", false},
+	{"06:00:00:00:00-00", false},
+};
+
+START_TEST(a_mac_address_is_six_bytes)
+{
+	static const uint8_t want[] = {0x06, 0x1f, 0xac, 0xf0, 0x9a, 0xaf};
+	uint8_t mac[6];
+
+	ck_assert_int_eq(vm_mac_parse(macs[_i].text, mac), macs[_i].good);
+	if (_i == 1)
+		ck_assert_mem_eq(mac, want, sizeof(mac));
+}
+END_TEST
+
 /* ---- the command line ---- */
 
 static const struct {
@@ -340,6 +370,8 @@ int main(void)
 	tcase_add_test(t, a_bridge_goes_with_a_tap_that_is_made);
 	tcase_add_loop_test(t, hotplugged_memory_is_made_of_slots_and_blocks, 0,
 		sizeof(hotplugs) / sizeof(hotplugs[0]));
+	tcase_add_loop_test(t, a_mac_address_is_six_bytes, 0,
+		sizeof(macs) / sizeof(macs[0]));
 	tcase_add_test(t, the_metadata_service_is_on_interfaces_that_are_there);
 	tcase_add_test(t, each_kind_of_device_counts_towards_nineteen);
 	tcase_add_test(t, the_root_may_be_on_pmem);
