@@ -64,6 +64,10 @@ class DeviceCase:
                  "cache_type": "Writeback", "rate_limiter": LIMITER},
                 {"drive_id": "d2", "path_on_host": self.disk,
                  "is_root_device": False, "is_read_only": True}],
+            "network-interfaces": [{
+                "iface_id": "eth0", "host_dev_name": f"mfct{os.getpid()}",
+                "create": True, "guest_mac": "06:00:ac:10:00:02", "mtu": 1400,
+                "rx_rate_limiter": LIMITER}],
             "vsock": {"guest_cid": 5, "uds_path": self.vsock},
             "entropy": {"rate_limiter": LIMITER},
             "balloon": {
@@ -112,6 +116,7 @@ class DeviceTests(DeviceCase):
         for holder in (document["drives"][0], document["entropy"],
                        document["pmem"][0], document["serial"]):
             holder["rate_limiter"] = full
+        document["network-interfaces"][0]["rx_rate_limiter"] = full
         self.call("PUT", VM, document, 201)
         self.assert_holds(self.show(), document)
         # And can be created again from what is shown.
@@ -143,9 +148,8 @@ class DeviceTests(DeviceCase):
             call("PUT", VM + "/pmem/{pmem_id}", p, expect)
         for name in ("vsock", "entropy", "balloon", "serial"):
             call("PUT", f"{VM}/{name}", s[name], expect)
-        call("PUT", VM + "/network-interfaces/{iface_id}",
-             {"iface_id": "eth0", "host_dev_name": f"mfct{os.getpid()}",
-              "create": True}, expect)
+        for n in s["network-interfaces"]:
+            call("PUT", VM + "/network-interfaces/{iface_id}", n, expect)
         call("PUT", VM + "/hotplug/memory", s["memory-hotplug"], expect)
         call("PUT", VM + "/cpu-config", {}, expect)
 
@@ -155,6 +159,8 @@ class DeviceTests(DeviceCase):
             f"drive rootfs size={MIB} ro=0 writeback=1 {TOLD} "
             f"file={MIB}{self.direct()}",
             f"drive d2 size={MIB} ro=1 writeback=0 {NO_LIMIT} file={MIB},ro",
+            "net mac=1:0600ac100002 mtu=1400 pairs=1 mmds=0 "
+            f"rx {TOLD} tx {NO_LIMIT}",
             f"pmem size={4 * MIB} used={3 * MIB + 5} ro=1 {TOLD} "
             f"file={3 * MIB + 5},ro",
             "vsock cid=5 socket",
@@ -179,6 +185,11 @@ class DeviceTests(DeviceCase):
          [f"limit kind=0 index=1 has=1,0 {LIMIT}"]),
         ("/drives/{drive_id}", {"drive_id": "d2"}, "d2",
          [f"drive index=1 size={MIB} align=0 file={MIB},ro"]),
+        ("/network-interfaces/{iface_id}", {
+            "iface_id": "eth0", "rx_rate_limiter": ONE,
+            "tx_rate_limiter": LIMITER}, None,
+         [f"limit kind=1 index=0 has=1,0 {LIMIT}",
+          f"limit kind=2 index=0 has=1,1 {TOLD}"]),
         ("/pmem/{pmem_id}", {"id": "pmem0", "rate_limiter": {
             "ops": {"size": 0, "refill_time": 0}}}, None,
          [f"limit kind=3 index=0 has=0,1 {NO_LIMIT}"]),
@@ -209,6 +220,9 @@ class DeviceTests(DeviceCase):
                     self.assertEqual(self.lines(), told)
         vm = self.show()
         self.assert_limiter(vm["drives"][1]["rate_limiter"], self.ONE)
+        net = vm["network-interfaces"][0]
+        self.assert_limiter(net["rx_rate_limiter"], LIMITER | self.ONE)
+        self.assert_limiter(net["tx_rate_limiter"], LIMITER)
         self.assertEqual(vm["pmem"][0]["rate_limiter"], {
             "bandwidth": BUCKET})
         self.assertEqual(vm["balloon"]["amount_mib"], 32)
@@ -327,8 +341,6 @@ class DeviceTests(DeviceCase):
         for path, body, sub, _ in self.UPDATES:
             with self.subTest(f"{before['state']} {path}"):
                 self.call("PATCH", VM + path, body, 409, sub=sub)
-        self.call("PATCH", VM + "/network-interfaces/{iface_id}",
-                  {"iface_id": "eth0", "rx_rate_limiter": LIMITER}, 409)
         for path in ("/balloon/statistics", "/balloon/hinting/status",
                      "/hotplug/memory"):
             self.call("GET", VM + path, expect=409)
@@ -399,6 +411,8 @@ class DeviceTests(DeviceCase):
          "network-interfaces.iface_id: is missing"),
         ("/network-interfaces/{iface_id}", {"iface_id": "other"},
          "network-interfaces.iface_id: must equal"),
+        ("/network-interfaces/{iface_id}", {"iface_id": "eth0"},
+         "network-interfaces: nothing to change"),
         ("/network-interfaces/{iface_id}",
          {"iface_id": "eth0", "mtu": 1500},
          "network-interfaces.mtu: is not a known field"),

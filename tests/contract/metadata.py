@@ -100,6 +100,7 @@ class MetadataTests(DeviceCase):
                 self.assertEqual(self.show()["mmds-config"], defaults | want)
         document = {k: v for k, v in self.show().items()
                     if k in ("network-interfaces", "mmds-config")}
+        self.call("DELETE", VM, expect=204)
         self.call("PUT", VM, document, 201, vm="b")
         self.assertEqual(self.show("b")["mmds-config"], defaults)
 
