@@ -207,7 +207,7 @@ static int read_register(
 	struct leaf *leaf = arg;
 	struct vm_cpu_config *cpu = leaf->cpu;
 	struct reg_text text = {NULL};
-	uint64_t keep, set;
+	uint64_t keep = 0, set = 0;
 	int r;
 
 	r = fields_read(reg_table, o, name, false, &text, err);

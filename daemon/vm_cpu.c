@@ -1,9 +1,9 @@
-#include "base/cleanup.h"
 #include "daemon/vm.h"
 #include "vmm/cpu_template.h"
 #include "vmm/kvm.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int check_caps(
@@ -68,7 +68,8 @@ int vm_cpu_fill(const struct vm_env *env, const struct vm_config *c,
 int vm_cpu_check(
 	const struct vm_env *env, const struct vm_config *c, struct error *err)
 {
-	_cleanup_free_ struct msg_start *m = NULL;
+	struct msg_start *m;
+	int r;
 
 	/* A host that cannot run a VM at all says so when one starts. */
 	if (env->kvm_fd < 0)
@@ -76,5 +77,7 @@ int vm_cpu_check(
 	m = malloc(sizeof(*m));
 	if (!m)
 		return error_set(err, ENOMEM, "out of memory");
-	return vm_cpu_fill(env, c, m, err);
+	r = vm_cpu_fill(env, c, m, err);
+	free(m);
+	return r;
 }

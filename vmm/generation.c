@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define PAGE 4096u
+#define PAGE 4096ull
 
 #define VMCLOCK_MAGIC 0x4b4c4356u /* "VCLK" */
 #define VMCLOCK_VERSION 1u
@@ -57,7 +57,7 @@ int generation_init(struct generation *g, const struct gmem *mem, int irq_fd,
 	 */
 	g->shown = (struct vmclock){
 		.magic = VMCLOCK_MAGIC,
-		.size = PAGE,
+		.size = (uint32_t)PAGE,
 		.version = VMCLOCK_VERSION,
 		.counter_id = VMCLOCK_COUNTER_INVALID,
 		.time_type = VMCLOCK_TIME_TAI,

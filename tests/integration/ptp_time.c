@@ -12,9 +12,9 @@ static long call(long number, long a, long b, long c)
 	long r;
 
 	__asm__ volatile("syscall"
-		: "=a"(r)
-		: "a"(number), "D"(a), "S"(b), "d"(c)
-		: "rcx", "r11", "memory");
+			 : "=a"(r)
+			 : "a"(number), "D"(a), "S"(b), "d"(c)
+			 : "rcx", "r11", "memory");
 	return r;
 }
 

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,17 +294,17 @@ static const struct {
 
 static char *repeat(unsigned limit, unsigned n)
 {
-	size_t size = 64 + strlen(limits[limit].before) +
-		      n * (strlen(limits[limit].element) + 1);
-	char *text = malloc(size);
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
 
-	ck_assert_ptr_nonnull(text);
-	strcpy(text, limits[limit].before);
-	for (unsigned i = 0; i < n; i++) {
-		strcat(text, i ? "," : "");
-		strcat(text, limits[limit].element);
-	}
-	return strcat(text, limits[limit].after);
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%s", limits[limit].before);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "%s%s", i ? "," : "", limits[limit].element);
+	fprintf(f, "%s", limits[limit].after);
+	fclose(f);
+	return text;
 }
 
 START_TEST(there_is_room_for_so_many_and_no_more)

@@ -218,7 +218,8 @@ START_TEST(what_a_level_fixes_is_the_same_everywhere)
 		ck_assert_mem_eq(must(wanted[i].function, wanted[i].index),
 			&wanted[i], sizeof(wanted[i]));
 	for (uint32_t i = 0; i < 3; i++)
-		memcpy(brand + 16 * i, &must(0x80000002 + i, 0)->eax, 16);
+		memcpy(brand + 16 * (size_t)i, &must(0x80000002 + i, 0)->eax,
+			16);
 	ck_assert_str_eq(brand, "Mayfly x86-64-v3");
 	ck_assert_uint_eq(must(0xd, 2)->flags, 1);
 	ck_assert_uint_eq(must(7, 0)->flags, 1);

@@ -112,7 +112,7 @@ START_TEST(a_new_generation_changes_all_marks_and_is_told)
 		generation_change(&g, i & 1 ? second : first);
 		ck_assert_mem_eq(page(LAYOUT_VMGENID), i & 1 ? second : first,
 			GENERATION_GUID_BYTES);
-		ck_assert_uint_eq(le(c + 0x0c, 4), 2 * i);
+		ck_assert_uint_eq(le(c + 0x0c, 4), 2 * (uint64_t)i);
 		ck_assert_uint_eq(le(c + 0x10, 8), i);
 		ck_assert_uint_eq(le(c + 0x68, 8), i);
 		ck_assert_int_eq(eventfd_read(irq_fd, &n), 0);
