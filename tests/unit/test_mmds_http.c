@@ -259,7 +259,8 @@ static void fill_head(char *buf, size_t n)
 	int at = sprintf(buf, LINE "A: ");
 
 	memset(buf + at, 'x', n - (size_t)at);
-	memcpy(buf + n - 4, "\r\n\r\n", 4);
+	for (size_t i = 0; i < 4; i++)
+		buf[n - 4 + i] = "\r\n\r\n"[i];
 }
 
 START_TEST(a_head_may_have_4096_bytes)

@@ -77,7 +77,7 @@ static int serve(const char *request)
 	ck_assert_uint_le(len, TCP_TX_MAX);
 	ck_assert_int_eq(answer[len + 1], 0x55);
 	answer[len] = '\0';
-	return atoi(answer + strlen("HTTP/1.1 "));
+	return (int)strtol(answer + strlen("HTTP/1.1 "), NULL, 10);
 }
 
 static int get(const char *path, const char *fields)
