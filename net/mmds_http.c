@@ -8,12 +8,11 @@ static bool is(struct http_text t, const char *word)
 	return t.len == strlen(word) && strncasecmp(t.p, word, t.len) == 0;
 }
 
-/* RFC 9110, 5.6.2 */
+/* RFC 9110, 5.6.2. There is no NUL in a head. */
 static bool is_token_char(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
-	       (c >= 'a' && c <= 'z') ||
-	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+	       (c >= 'a' && c <= 'z') || strchr("!#$%&'*+-.^_`|~", c);
 }
 
 static bool is_token(struct http_text t)
@@ -140,9 +139,8 @@ static void read_accept(struct http_text list, struct http_request *ret)
 		struct http_text range = cut(&list, ',');
 		struct http_text type = trim(cut(&range, ';'));
 
-		if (is(type, "application/json"))
-			ret->json = true;
-		if (is(type, "application/json") || is(type, "text/plain"))
+		ret->json = is(type, "application/json");
+		if (ret->json || is(type, "text/plain"))
 			return;
 	}
 }

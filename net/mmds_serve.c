@@ -66,8 +66,7 @@ static bool has_access(
 	struct mmds_service *s, uint64_t now_ns, const struct http_request *r)
 {
 	return s->version == MMDS_V1 ||
-	       (r->token.p && mmds_token_valid(&s->tokens, now_ns, r->token.p,
-				      r->token.len));
+	       mmds_token_valid(&s->tokens, now_ns, r->token.p, r->token.len);
 }
 
 static void get(struct mmds_service *s, const struct mmds_image *img,

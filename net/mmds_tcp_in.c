@@ -38,12 +38,12 @@ static void refuse(struct tcp *t, const struct tcp_peer *peer,
 		tcp_queue_reset(t, peer, 0, h->seq + all, TCP_RST | TCP_ACK);
 }
 
-/* After anything has happened: nothing is in flight and nothing may be sent,
- * but the window is closed; somebody has to ask when it opens. */
+/* After anything has happened: there is data, of which nothing is in flight (a
+ * timer would run) nor may be sent; somebody has to ask when the window opens.
+ */
 static void watch_window(struct tcp_conn *c, uint64_t now_ns)
 {
-	if (c->state == TCP_OPEN && c->deadline_ns == UINT64_MAX &&
-		c->snd_una == c->snd_nxt && c->snd_wnd == 0 && !c->probe &&
+	if (c->deadline_ns == UINT64_MAX && c->snd_wnd == 0 &&
 		seq_lt(c->snd_nxt, data_end(c)))
 		set_timer(c, now_ns);
 }
@@ -51,24 +51,20 @@ static void watch_window(struct tcp_conn *c, uint64_t now_ns)
 /* One request at most: the next one's answer needs this one's place. */
 static void serve(struct tcp *t, struct tcp_conn *c)
 {
-	size_t used, left;
+	size_t used = 0;
 
-	if (c->tx_len || c->closing)
+	if (c->tx_len)
 		return;
-	used = c->rx_len ? t->app.serve(t->app.arg, c->rx, c->rx_len, c->tx,
-				   &c->tx_len, &c->closing)
-			 : 0;
-	left = c->rx_len - used;
-	/* The window was all but closed and has opened. */
-	if (window(c) < TCP_SEGMENT_MAX && TCP_RX_MAX - left >= TCP_SEGMENT_MAX)
-		c->need_ack = true;
-	memmove(c->rx, c->rx + used, left);
-	c->rx_len = left;
+	if (c->rx_len)
+		used = t->app.serve(t->app.arg, c->rx, c->rx_len, c->tx,
+			&c->tx_len, &c->closing);
+	c->rx_len -= used;
+	memmove(c->rx, c->rx + used, c->rx_len);
 	if (used == 0 && c->peer_fin)
 		c->closing = true; /* what is left never becomes a request */
 	if (c->closing)
 		c->rx_len = 0;
-	else if (c->rx_len == TCP_RX_MAX && used == 0)
+	else if (c->rx_len == TCP_RX_MAX)
 		conn_abort(t, c);
 }
 
@@ -101,7 +97,7 @@ static int take_ack(
 			set_timer(c, now_ns);
 	}
 	end = data_end(c);
-	if (c->tx_len && seq_le(end, c->snd_una)) {
+	if (seq_le(end, c->snd_una)) {
 		c->tx_seq = end;
 		c->tx_len = 0;
 	}
@@ -224,7 +220,7 @@ static void conn_input(struct tcp *t, struct tcp_conn *c, uint64_t now_ns,
 	take_data(t, c, h, frame, off, len);
 	if (c->state == TCP_OPEN)
 		serve(t, c);
-	if (c->state == TCP_OPEN && c->peer_fin && fin_acked(c) && !c->need_ack)
+	if (c->peer_fin && fin_acked(c) && !c->need_ack)
 		conn_free(c);
 	watch_window(c, now_ns);
 }

@@ -45,7 +45,9 @@ static uint8_t digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return (uint8_t)(c - '0');
-	return c >= 'a' && c <= 'f' ? (uint8_t)(c - 'a' + 10) : 16;
+	if (c >= 'a' && c <= 'f')
+		return (uint8_t)(c - 'a' + 10);
+	return 16;
 }
 
 bool mmds_token_valid(const struct mmds_tokens *t, uint64_t now_ns,

@@ -25,6 +25,15 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE = ["base/error.c", "base/fd.c"]
 
+MMDS_TCP = ["net/siphash.c", "virtio/iovs.c"]
+MMDS_SERVE = ["net/mmds_http.c", "net/mmds_image.c", "net/mmds_token.c",
+              "net/siphash.c"]
+MMDS = ["net/mmds_serve.c", "net/mmds_tcp.c", "net/mmds_tcp_in.c",
+        "virtio/iovs.c", *MMDS_SERVE]
+# The daemon's side makes the images.
+MMDS_IMAGE = ["api/mmds_data.c", "api/json.c", "api/json_check.c",
+              "base/text.c"]
+
 # What is mutated: the test that has to notice, and what it is linked with.
 TARGETS = {
     "virtio/gmem.c": ("test_gmem", []),
@@ -35,6 +44,13 @@ TARGETS = {
                                     "virtio/gmem.c", "virtio/iovs.c"]),
     "virtio/rate_limiter.c": ("test_rate_limiter", []),
     "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
+    "net/mmds_http.c": ("test_mmds_http", []),
+    "net/mmds_image.c": ("test_mmds_image", MMDS_IMAGE),
+    "net/mmds_port.c": ("test_mmds", ["net/mmds.c", *MMDS]),
+    "net/mmds_serve.c": ("test_mmds_serve", MMDS_SERVE),
+    "net/mmds_tcp.c": ("test_mmds_tcp", ["net/mmds_tcp_in.c", *MMDS_TCP]),
+    "net/mmds_tcp_in.c": ("test_mmds_tcp", ["net/mmds_tcp.c", *MMDS_TCP]),
+    "net/mmds_token.c": ("test_mmds_token", ["net/siphash.c"]),
     "vmm/config_check.c": ("test_config_check", ["vmm/config.c",
                                                  "vmm/config_put.c"]),
     "vmm/config_put.c": ("test_config", ["vmm/config.c"]),
@@ -162,11 +178,15 @@ class Mutant:
         self.code = " ".join(code.split())
 
 
-def blank_comments(text):
+def blank(text, comments_only=False):
     """The same text, with spaces where comments and strings are."""
     pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
-    return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m.group()), text,
-                  flags=re.S)
+
+    def spaces(m):
+        if comments_only and m.group()[0] in "\"'":
+            return m.group()
+        return re.sub(r"[^\n]", " ", m.group())
+    return re.sub(pattern, spaces, text, flags=re.S)
 
 
 def closing(text, start):
@@ -206,7 +226,8 @@ class File:
         self.path = path
         with open(os.path.join(ROOT, path), encoding="utf-8") as f:
             self.original = f.read()
-        self.text = blank_comments(self.original)
+        self.text = blank(self.original)
+        self.code = blank(self.original, comments_only=True)
         self.mutants = []
         self.next = first_number
         self.edits = []
@@ -229,18 +250,23 @@ class File:
                 done.append(self.condition(part, at, unit))
                 at += len(part) + len(operator)
             return "(" + (" %s " % operator).join(done) + ")"
-        stripped = expr.strip()
-        lead = len(expr) - len(expr.lstrip())
+        # Strings are blank in expr, and where they are is told by it.
+        raw = self.code[offset:offset + len(expr)]
+        code = raw.strip()
+        lead = len(raw) - len(raw.lstrip())
+        stripped = expr[lead:lead + len(code)]
         if stripped.startswith("(") and closing(stripped, 0) == len(
                 stripped) - 1 and re.search(r"&&|\|\|", stripped):
             return self.condition(stripped[1:-1], offset + lead + 1, neutral)
-        result = "!!(%s)" % stripped
-        found = COMPARISON.findall(stripped)
+        result = "!!(%s)" % code
+        found = list(COMPARISON.finditer(stripped))
         if len(found) == 1:
-            n = self.add(offset + lead, "edge", stripped)
-            other = COMPARISON.sub(" %s " % OFF_BY_ONE[found[0]], stripped)
+            n = self.add(offset + lead, "edge", code)
+            at = found[0]
+            other = "%s %s %s" % (code[:at.start()], OFF_BY_ONE[at.group(1)],
+                                  code[at.end():])
             result = "(MUTANT(%d) ? (%s) : %s)" % (n, other, result)
-        n = self.add(offset + lead, "gone", stripped)
+        n = self.add(offset + lead, "gone", code)
         return "(MUTANT(%d) ? %s : %s)" % (n, neutral, result)
 
     def edit(self, start, end, new):

@@ -176,18 +176,24 @@ static void make(struct frame *f, uint8_t flags, const void *data, size_t len)
 	finish(f);
 }
 
-static bool input(const struct frame *f, bool partial_csum)
+/* Behind 12 other bytes, and with more of them behind it. */
+static bool input_with(const struct frame *f, bool partial_csum, size_t more)
 {
-	/* Behind some other bytes, and no longer than it is. */
-	uint8_t *exact = malloc(f->len + 12);
-	struct iovec v = {exact, f->len + 12};
-	struct iovs view = {&v, 1, f->len + 12};
+	size_t len = f->len + more;
+	uint8_t *exact = malloc(len + 12);
+	struct iovec v = {exact, len + 12};
+	struct iovs view = {&v, 1, len + 12};
 	bool ours;
 
-	memcpy(exact + 12, f->b, f->len);
+	memcpy(exact + 12, f->b, len);
 	ours = mmds_port_input(p, &view, 12, f->len, partial_csum);
 	free(exact);
 	return ours;
+}
+
+static bool input(const struct frame *f, bool partial_csum)
+{
+	return input_with(f, partial_csum, 0);
 }
 
 static void silent(void)
@@ -474,8 +480,9 @@ START_TEST(what_is_malformed_ends_here_in_silence)
 	f.b[changes[_i].at] = changes[_i].value;
 	if (changes[_i].sum)
 		finish(&f);
-	ck_assert_msg(
-		input(&f, false) == changes[_i].ours, "%s", changes[_i].what);
+	/* Checksums that are right are not needed. */
+	ck_assert_msg(input_with(&f, changes[_i].sum, 300) == changes[_i].ours,
+		"%s", changes[_i].what);
 	silent();
 	ck_assert_msg(
 		stats.malformed == changes[_i].counted, "%s", changes[_i].what);
@@ -524,7 +531,9 @@ START_TEST(frames_cut_short_are_not_read_beyond_their_end)
 	whole = f.len;
 	for (f.len = 0; f.len < whole; f.len++) {
 		/* Without an address nobody knows whose it is. */
-		ck_assert_int_eq(input(&f, false), f.len >= TCP);
+		ck_assert_int_eq(input(&f, true), f.len >= TCP);
+		ck_assert_int_eq(
+			input_with(&f, true, whole - f.len), f.len >= TCP);
 		silent();
 	}
 	ck_assert(input(&f, false));
@@ -591,6 +600,11 @@ static const struct {
 	{"\x01\x01\x01\x02", 4, 0},
 	{"\x01\x01\x02\x04", 4, 0},
 	{"\xff\xff\x02\x00", 4, 0},
+	{"\x01\x01\x04\x02", 4, 536}, /* the last has two bytes */
+	{"\x1e\x04\x02\x00", 4, 536}, /* another of that length */
+	{"\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1"
+	 "\1\1\1\1\1\1\1\1\1\x02",
+		40, 0},
 	{"\x09\x00\x00\x00", 4, 0},
 };
 
@@ -638,6 +652,20 @@ START_TEST(data_is_behind_the_options)
 	next_segment(ACK | PSH);
 	ck_assert_uint_eq(get32(reply + TCP + 8), seq);
 	ck_assert_uint_eq(stats.requests, 1);
+}
+END_TEST
+
+START_TEST(a_header_shorter_than_a_header_is_refused_of_any_segment)
+{
+	struct frame f;
+
+	open_conn();
+	make(&f, ACK, GET, strlen(GET));
+	f.b[TCP + 12] = 0x40;
+	finish(&f);
+	ck_assert(input(&f, false));
+	silent();
+	ck_assert_uint_eq(stats.malformed, 1);
 }
 END_TEST
 
@@ -725,8 +753,10 @@ START_TEST(short_arp_is_not_ours)
 	struct frame f;
 
 	make_arp(&f, 1, GUEST, ADDRESS);
-	for (f.len = 0; f.len < 42; f.len++)
+	for (f.len = 0; f.len < 42; f.len++) {
 		ck_assert(!input(&f, false));
+		ck_assert(!input_with(&f, false, 60));
+	}
 	silent();
 }
 END_TEST
@@ -768,6 +798,8 @@ int main(void)
 		frames, whatever_goes_to_the_services_interface_ends_here);
 	tcase_add_loop_test(frames, options_of_a_syn_are_read, 0, N(options));
 	tcase_add_test(frames, data_is_behind_the_options);
+	tcase_add_test(frames,
+		a_header_shorter_than_a_header_is_refused_of_any_segment);
 	suite_add_tcase(s, frames);
 
 	tcase_add_checked_fixture(arp, setup, teardown);

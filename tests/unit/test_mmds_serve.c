@@ -189,6 +189,8 @@ static const struct {
 		"X-aws-ec2-metadata-token-ttl-seconds: 60"},
 	{"//latest///api//token", "X-metadata-token-ttl-seconds: 1\r\n", 200,
 		"X-metadata-token-ttl-seconds: 1"},
+	{TOKEN_PATH, "X-metadata-token-ttl-seconds: 9\r\n", 200,
+		"X-metadata-token-ttl-seconds: 9"},
 	{TOKEN_PATH, "X-metadata-token-ttl-seconds: 0\r\n", 400, NULL},
 	{TOKEN_PATH, "X-metadata-token-ttl-seconds: 21601\r\n", 400, NULL},
 	{TOKEN_PATH, "X-metadata-token-ttl-seconds: 4294967297\r\n", 400, NULL},
@@ -229,6 +231,10 @@ START_TEST(tokens_are_given_to_those_who_ask_right)
 	} else {
 		ck_assert_uint_gt(strlen(body()), 0);
 	}
+	/* What is missing is told from what is wrong. */
+	ck_assert_int_eq(strstr(body(), "needs its time to live") != NULL,
+		strcmp(puts_[_i].path, TOKEN_PATH) == 0 &&
+			!puts_[_i].fields[0]);
 }
 END_TEST
 

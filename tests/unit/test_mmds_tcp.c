@@ -341,6 +341,7 @@ START_TEST(a_request_is_answered_and_acknowledged_at_once)
 {
 	open_conn();
 	in_text("10\n");
+	ck_assert(tcp_deadline(t) == UINT64_MAX); /* not sent yet */
 	out_only(TCP_ACK | TCP_PSH, 10);
 	ck_assert_uint_eq(o.hdr.ack, cseq);
 	ck_assert_uint_eq(o.hdr.seq, cack);
@@ -458,6 +459,7 @@ START_TEST(a_closed_window_takes_acknowledgements_only)
 	memset(big, 'x', sizeof(big));
 	big[0] = '5';
 	big[1] = '\n';
+	big[2] = '7';
 	big[sizeof(big) - 1] = '\n';
 	open_conn();
 	in(TCP_ACK, big, sizeof(big));
@@ -471,10 +473,24 @@ START_TEST(a_closed_window_takes_acknowledgements_only)
 	 * turn comes, and the window opens. */
 	cack += 5;
 	in(TCP_ACK, "!", 1);
-	out_only(TCP_ACK, 0);
+	out_only(TCP_ACK | TCP_PSH, 7);
 	ck_assert_uint_eq(o.hdr.ack, cseq);
 	ck_assert_uint_eq(o.hdr.window, TCP_RX_MAX - 2);
 	ck_assert_uint_eq(n_served, 2);
+}
+END_TEST
+
+START_TEST(bytes_that_fill_the_window_are_taken_with_their_fin)
+{
+	char big[TCP_RX_MAX];
+
+	memset(big, 'x', sizeof(big));
+	big[0] = '5';
+	big[1] = '\n';
+	open_conn();
+	in(TCP_ACK | TCP_FIN, big, sizeof(big));
+	out_only(TCP_ACK | TCP_PSH, 5);
+	ck_assert_uint_eq(o.hdr.ack, cseq + TCP_RX_MAX + 1);
 }
 END_TEST
 
@@ -663,11 +679,15 @@ START_TEST(a_closed_window_is_probed_with_one_byte_as_long_as_it_is_answered)
 
 	cwnd = 0;
 	open_conn();
+	ck_assert(tcp_deadline(t) == UINT64_MAX); /* nothing to ask for */
 	in_text("10\n");
 	out_only(TCP_ACK, 0);
 	for (unsigned i = 0; i < 20; i++) {
 		ck_assert(tcp_deadline(t) == now + wait);
-		now += wait;
+		now += wait / 2;
+		ack_to(cack); /* changes nothing */
+		silent();
+		now += wait - wait / 2;
 		out_only(TCP_ACK | TCP_PSH, 1);
 		ck_assert_uint_eq(o.hdr.seq, cack);
 		check_bytes(0, 0);
@@ -798,6 +818,11 @@ START_TEST(what_follows_the_last_request_is_acknowledged_and_thrown_away)
 		ck_assert_uint_eq(o.hdr.window, TCP_RX_MAX);
 	}
 	ck_assert_uint_eq(n_served, 1);
+	/* But for what is too early. */
+	cseq += 10;
+	in(TCP_ACK, big, 100);
+	out_only(TCP_ACK, 0);
+	ck_assert_uint_eq(o.hdr.ack, cseq - 10);
 }
 END_TEST
 
@@ -933,6 +958,11 @@ START_TEST(a_syn_within_a_connection_is_questioned)
 	open_conn();
 	in(TCP_SYN, NULL, 0);
 	out_only(TCP_ACK, 0);
+	ck_assert_uint_eq(o.hdr.ack, cseq);
+	cseq--; /* the very first once more */
+	in(TCP_SYN, NULL, 0);
+	out_only(TCP_ACK, 0);
+	cseq++;
 	ck_assert_uint_eq(o.hdr.ack, cseq);
 	in_text("3\n");
 	out_only(TCP_ACK | TCP_PSH, 3);
@@ -1146,6 +1176,7 @@ static void add_requests(Suite *s)
 		tc, requests_in_one_segment_are_answered_one_after_another);
 	tcase_add_test(tc,
 		bytes_beyond_the_window_are_not_taken_nor_a_fin_behind_them);
+	tcase_add_test(tc, bytes_that_fill_the_window_are_taken_with_their_fin);
 	tcase_add_test(tc, a_closed_window_takes_acknowledgements_only);
 	tcase_add_test(tc, a_full_buffer_without_a_request_ends_the_connection);
 	tcase_add_test(tc, without_ack_a_segment_is_dropped);
