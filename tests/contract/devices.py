@@ -11,15 +11,20 @@ LIMITER = {"bandwidth": BUCKET, "ops": {"size": 7, "refill_time": 1}}
 # As the VM is told of it: ns.
 TOLD = "bytes=1000/50/100000000 ops=7/0/1000000"
 NO_LIMIT = "bytes=0/0/0 ops=0/0/0"
+ONE = {"bandwidth": {"size": 5, "refill_time": 1}}
+ONE_TOLD = "bytes=5/0/1000000 ops=0/0/0"
 MIB = 1 << 20
 
 
 class DeviceCase:
-    """A daemon with a fake VMM, for a TestCase with exe, fake, contract."""
+    """A daemon for a TestCase with exe, contract and, unless its VMM is to be
+    the real one, fake."""
+    fake = None
 
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Mayflyd(cls.exe, "--vmm", cls.fake)
+        cls.daemon = Mayflyd(cls.exe,
+                             *(["--vmm", cls.fake] if cls.fake else []))
         cls.addClassCleanup(cls.daemon.__exit__, None, None, None)
         cls.kernel = cls.file("kernel", 6)
         cls.disk = cls.file("disk", MIB)
@@ -90,6 +95,36 @@ class DeviceCase:
             "kernel_image_path": self.kernel, "boot_args": "tell"}}
         self.call("PUT", VM, document, 201)
         return self.lines()
+
+    # (path, body, sub, what the VM is told)
+    UPDATES = [
+        ("/drives/{drive_id}", {"drive_id": "d2", "rate_limiter": ONE}, "d2",
+         [f"limit kind=0 index=1 has=1,0 {ONE_TOLD}"]),
+        ("/drives/{drive_id}", {"drive_id": "d2"}, "d2",
+         [f"drive index=1 size={MIB} align=0 file={MIB},ro"]),
+        ("/network-interfaces/{iface_id}", {
+            "iface_id": "eth0", "rx_rate_limiter": ONE,
+            "tx_rate_limiter": LIMITER}, None,
+         [f"limit kind=1 index=0 has=1,0 {ONE_TOLD}",
+          f"limit kind=2 index=0 has=1,1 {TOLD}"]),
+        ("/pmem/{pmem_id}", {"id": "pmem0", "rate_limiter": {
+            "ops": {"size": 0, "refill_time": 0}}}, None,
+         [f"limit kind=3 index=0 has=0,1 {NO_LIMIT}"]),
+        ("/serial", {"rate_limiter": LIMITER}, None,
+         [f"limit kind=4 index=0 has=1,1 {TOLD}"]),
+        ("/balloon", {"amount_mib": 32}, None, ["balloon what=0 value=8192"]),
+        ("/balloon/statistics", {"stats_polling_interval_s": 9}, None,
+         ["balloon what=1 value=9"]),
+        ("/balloon/hinting/start", {"acknowledge_on_stop": False}, None,
+         ["balloon what=2 value=0"]),
+        ("/balloon/hinting/start", {}, None, ["balloon what=2 value=1"]),
+        ("/balloon/hinting/start", None, None, ["balloon what=2 value=1"]),
+        ("/balloon/hinting/stop", None, None, ["balloon what=3 value=0"]),
+        ("/balloon/hinting/stop", {}, None, ["balloon what=3 value=0"]),
+        ("/hotplug/memory", {"requested_size_mib": 512}, None,
+         [f"memory requested={512 * MIB}"]),
+        ("/console", {"columns": 132, "rows": 43}, None, ["size 132x43"]),
+    ]
 
 
 class DeviceTests(DeviceCase):
@@ -177,38 +212,6 @@ class DeviceTests(DeviceCase):
         except OSError:
             return ""
 
-    # (method, path, body, sub, what the VM is told)
-    LIMIT = "bytes=5/0/1000000 ops=0/0/0"
-    ONE = {"bandwidth": {"size": 5, "refill_time": 1}}
-    UPDATES = [
-        ("/drives/{drive_id}", {"drive_id": "d2", "rate_limiter": ONE}, "d2",
-         [f"limit kind=0 index=1 has=1,0 {LIMIT}"]),
-        ("/drives/{drive_id}", {"drive_id": "d2"}, "d2",
-         [f"drive index=1 size={MIB} align=0 file={MIB},ro"]),
-        ("/network-interfaces/{iface_id}", {
-            "iface_id": "eth0", "rx_rate_limiter": ONE,
-            "tx_rate_limiter": LIMITER}, None,
-         [f"limit kind=1 index=0 has=1,0 {LIMIT}",
-          f"limit kind=2 index=0 has=1,1 {TOLD}"]),
-        ("/pmem/{pmem_id}", {"id": "pmem0", "rate_limiter": {
-            "ops": {"size": 0, "refill_time": 0}}}, None,
-         [f"limit kind=3 index=0 has=0,1 {NO_LIMIT}"]),
-        ("/serial", {"rate_limiter": LIMITER}, None,
-         [f"limit kind=4 index=0 has=1,1 {TOLD}"]),
-        ("/balloon", {"amount_mib": 32}, None, ["balloon what=0 value=8192"]),
-        ("/balloon/statistics", {"stats_polling_interval_s": 9}, None,
-         ["balloon what=1 value=9"]),
-        ("/balloon/hinting/start", {"acknowledge_on_stop": False}, None,
-         ["balloon what=2 value=0"]),
-        ("/balloon/hinting/start", {}, None, ["balloon what=2 value=1"]),
-        ("/balloon/hinting/start", None, None, ["balloon what=2 value=1"]),
-        ("/balloon/hinting/stop", None, None, ["balloon what=3 value=0"]),
-        ("/balloon/hinting/stop", {}, None, ["balloon what=3 value=0"]),
-        ("/hotplug/memory", {"requested_size_mib": 512}, None,
-         [f"memory requested={512 * MIB}"]),
-        ("/console", {"columns": 132, "rows": 43}, None, ["size 132x43"]),
-    ]
-
     def test_a_guest_that_runs_or_is_paused_is_changed(self):
         told = self.start()
         for state in ("Resumed", "Paused"):
@@ -219,9 +222,9 @@ class DeviceTests(DeviceCase):
                     told += want
                     self.assertEqual(self.lines(), told)
         vm = self.show()
-        self.assert_limiter(vm["drives"][1]["rate_limiter"], self.ONE)
+        self.assert_limiter(vm["drives"][1]["rate_limiter"], ONE)
         net = vm["network-interfaces"][0]
-        self.assert_limiter(net["rx_rate_limiter"], LIMITER | self.ONE)
+        self.assert_limiter(net["rx_rate_limiter"], LIMITER | ONE)
         self.assert_limiter(net["tx_rate_limiter"], LIMITER)
         self.assertEqual(vm["pmem"][0]["rate_limiter"], {
             "bandwidth": BUCKET})
@@ -235,16 +238,16 @@ class DeviceTests(DeviceCase):
         told = self.lines()
         self.call("PATCH", VM + "/drives/{drive_id}", {
             "drive_id": "rootfs", "path_on_host": other,
-            "rate_limiter": self.ONE}, 204)
+            "rate_limiter": ONE}, 204)
         self.assertEqual(self.lines()[len(told):], [
             f"drive index=0 size={2 * MIB} "
             f"align={'some' if self.direct() else '0'} "
             f"file={2 * MIB}{self.direct()}",
-            f"limit kind=0 index=0 has=1,0 {self.LIMIT}"])
+            f"limit kind=0 index=0 has=1,0 {ONE_TOLD}"])
         drive = self.show()["drives"][0]
         self.assertEqual(drive["path_on_host"], other)
         self.assert_limiter(drive["rate_limiter"],
-                            LIMITER | self.ONE)
+                            LIMITER | ONE)
         # The same one, now that it has grown.
         self.file("other", 3 * MIB)
         self.call("PATCH", VM + "/drives/{drive_id}", {"drive_id": "rootfs"},
@@ -256,7 +259,7 @@ class DeviceTests(DeviceCase):
         before = self.show()
         other = self.file("other", 2 * MIB)
         both = {"drive_id": "rootfs", "path_on_host": other,
-                "rate_limiter": self.ONE}
+                "rate_limiter": ONE}
         for fails, path, body, sub in (
                 (b"q\1", "/drives/{drive_id}", both, None),
                 (b"q\1", "/balloon", {"amount_mib": 1}, None),
@@ -488,3 +491,66 @@ class DeviceTests(DeviceCase):
                 self.assertIn(words, r.fault())
         self.assertEqual(self.show(), before)
         self.assertEqual(self.lines(), told)
+
+
+class RealDeviceTests(DeviceCase):
+    """With mayfly-vmm, and a guest without drivers; guest: its kernel."""
+
+    def start_guest(self, **sections):
+        document = {k.replace("_", "-"): v for k, v in sections.items()}
+        return self.call("PUT", VM, document | {
+            "start": True,
+            "boot-source": {"kernel_image_path": self.guest}}, 201).json()
+
+    def test_the_vmm_takes_every_device_and_every_change(self):
+        document = self.sections()
+        # Its size is the host's to have, or not.
+        document["machine-config"]["huge_pages"] = "None"
+        vm = self.start_guest(**document)
+        self.assertEqual(vm["state"], "Running")
+        for state in ("Paused", "Resumed"):
+            self.call("PATCH", VM + "/vm", {"state": state}, 204)
+            for path, body, sub, _ in self.UPDATES:
+                with self.subTest(f"{state} {path} {body}"):
+                    # Free pages are for a driver to name.
+                    no_driver = "/hinting/" in path
+                    r = self.call("PATCH", VM + path, body,
+                                  409 if no_driver else 204, sub=sub)
+                    if no_driver:
+                        self.assertIn("the guest's driver is not", r.fault())
+        stats = self.call("GET", VM + "/balloon/statistics", expect=200)
+        self.assertEqual(stats.json(), {
+            "target_pages": 8192, "actual_pages": 0,
+            "target_mib": 32, "actual_mib": 0})
+        memory = self.call("GET", VM + "/hotplug/memory", expect=200).json()
+        self.assertEqual((memory["requested_size_mib"],
+                          memory["plugged_size_mib"]), (512, 0))
+        other = self.file("other", 2 * MIB)
+        self.call("PATCH", VM + "/drives/{drive_id}", {
+            "drive_id": "rootfs", "path_on_host": other,
+            "rate_limiter": LIMITER}, 204)
+        vm = self.show()
+        self.assertEqual(vm["drives"][0]["path_on_host"], other)
+        self.assertEqual(vm["state"], "Running")
+        self.assertEqual(vm["counters"]["guest_faults"], 0)
+
+    def test_a_vm_may_have_the_most_of_everything(self):
+        """Descriptors, threads and memory of its jail are enough."""
+        machine = {"vcpu_count": 32, "mem_size_mib": 64}
+        tap = f"mfct{os.getpid()}."
+        nets = [{"iface_id": f"eth{i}", "host_dev_name": f"{tap}{i}",
+                 "create": True, "queue_pairs": 8} for i in range(8)]
+        drives = [{"drive_id": f"d{i}", "path_on_host": self.disk,
+                   "is_root_device": False} for i in range(16)]
+        pmem = [{"id": f"p{i}", "path_on_host": self.data, "read_only": True}
+                for i in range(8)]
+        vm = self.start_guest(
+            machine_config=machine | {"console": "virtio"}, drives=drives,
+            network_interfaces=nets[:2])
+        self.assertEqual(vm["state"], "Running")
+        self.call("DELETE", VM, expect=204)
+        vm = self.start_guest(
+            machine_config=machine, network_interfaces=nets, pmem=pmem,
+            memory_hotplug={"total_size_mib": 4096}, entropy={},
+            vsock={"guest_cid": 3, "uds_path": self.vsock})
+        self.assertEqual(vm["state"], "Running")

@@ -12,7 +12,7 @@ import sys
 import unittest
 
 from contract import Contract
-from devices import DeviceTests
+from devices import DeviceTests, RealDeviceTests
 from mayflyd import Mayflyd, head, skip_unless_possible
 from metadata import MetadataTests
 
@@ -31,6 +31,11 @@ class Devices(DeviceTests, unittest.TestCase):
 
 class Metadata(MetadataTests, unittest.TestCase):
     exe, fake, contract = EXE, FAKE, CONTRACT
+
+
+class DevicesOfARealVmm(RealDeviceTests, unittest.TestCase):
+    exe, contract = EXE, CONTRACT
+    guest = os.path.join(GUESTS, "puppet.elf")
 
 
 class Document(unittest.TestCase):
