@@ -63,6 +63,18 @@ class DeviceCase:
             "machine-config": {
                 "vcpu_count": 2, "mem_size_mib": 256, "smt": True,
                 "huge_pages": "2M", "console": "virtio"},
+            "cpu-config": {
+                "kvm_capabilities": ["!1", "0"],
+                "cpuid_modifiers": [
+                    {"leaf": "0x1", "subleaf": "0x0", "flags": 0,
+                     "modifiers": [
+                         {"register": "eax", "bitmap": "0b" + "x01x" * 8},
+                         {"register": "edx", "bitmap": "0b" + "1" * 32}]},
+                    {"leaf": "0x0", "subleaf": "0x0", "flags": 0,
+                     "modifiers": [
+                         {"register": "ebx", "bitmap": "0b" + "x" * 32}]}],
+                "msr_modifiers": [
+                    {"addr": "0x10a", "bitmap": "0b" + "01xx" * 16}]},
             "drives": [
                 {"drive_id": "rootfs", "path_on_host": self.disk,
                  "is_root_device": True, "is_read_only": False,
@@ -186,11 +198,15 @@ class DeviceTests(DeviceCase):
         for n in s["network-interfaces"]:
             call("PUT", VM + "/network-interfaces/{iface_id}", n, expect)
         call("PUT", VM + "/hotplug/memory", s["memory-hotplug"], expect)
-        call("PUT", VM + "/cpu-config", {}, expect)
+        call("PUT", VM + "/cpu-config", s["cpu-config"], expect)
 
     def test_the_vm_is_told_of_every_device_at_its_start(self):
         self.assertEqual(self.start(), [
             f"machine vcpus=2 mem={256 * MIB} smt=1 huge=1 console=1 {TOLD}",
+            "cpuid 1.0 flags=0 reg=0 keep=99999999 set=22222222",
+            "cpuid 1.0 flags=0 reg=3 keep=0 set=ffffffff",
+            "cpuid 0.0 flags=0 reg=1 keep=ffffffff set=0",
+            f"msr 10a keep={'3' * 16} set={'4' * 16}",
             f"drive rootfs size={MIB} ro=0 writeback=1 {TOLD} "
             f"file={MIB}{self.direct()}",
             f"drive d2 size={MIB} ro=1 writeback=0 {NO_LIMIT} file={MIB},ro",

@@ -132,6 +132,20 @@ static const char *file(int fd)
 	return text;
 }
 
+static void tell_cpu(const struct msg_start *m)
+{
+	for (unsigned i = 0; i < m->n_cpuid_mods; i++) {
+		const struct msg_cpuid_mod *c = &m->cpuid_mods[i];
+
+		tell("cpuid %x.%x flags=%u reg=%u keep=%x set=%x\n", c->leaf,
+			c->subleaf, c->flags, c->reg, c->keep, c->set);
+	}
+	for (unsigned i = 0; i < m->n_msr_mods; i++)
+		tell("msr %x keep=%llx set=%llx\n", m->msr_mods[i].index,
+			(unsigned long long)m->msr_mods[i].keep,
+			(unsigned long long)m->msr_mods[i].set);
+}
+
 static void tell_devices(const struct msg_start *m, const int *fds)
 {
 	struct msg_start_fds at;
@@ -140,6 +154,7 @@ static void tell_devices(const struct msg_start *m, const int *fds)
 	tell("machine vcpus=%u mem=%llu smt=%u huge=%u console=%u %s\n",
 		m->vcpu_count, (unsigned long long)m->mem_bytes, m->smt,
 		m->huge_pages, m->console, limiter(&m->serial_limiter));
+	tell_cpu(m);
 	for (unsigned i = 0; i < m->n_drives; i++)
 		tell("drive %.20s size=%llu ro=%u writeback=%u %s file=%s\n",
 			m->drives[i].serial,
