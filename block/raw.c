@@ -50,7 +50,7 @@ static void last_sync_done(struct raw_io *io, int err)
 
 static void close_if_done(struct raw *r)
 {
-	if (!r->closing || r->n_ios || !r->has_file)
+	if (!r->closing || r->n_ios)
 		return;
 	if (r->sync_at_close) {
 		r->sync_at_close = false;
@@ -174,16 +174,16 @@ static void allocate(struct raw_io *io, int mode,
  * block device with larger blocks) not for this range. */
 static bool refused(int32_t res, bool *never)
 {
-	if (res == -EOPNOTSUPP || res == -ENOSYS)
+	if (res == -EOPNOTSUPP)
 		*never = true;
-	return res == -EOPNOTSUPP || res == -ENOSYS || res == -EINVAL;
+	return res == -EOPNOTSUPP || res == -EINVAL;
 }
 
 static void zero_done(struct worker_op *op, int32_t res)
 {
 	struct raw_io *io = io_of(op);
 
-	if (!refused(res, &io->raw->no_zero) || io->cancelled) {
+	if (!refused(res, &io->raw->no_zero)) {
 		finish(io, -res);
 		return;
 	}
@@ -205,7 +205,7 @@ static void punch_done(struct worker_op *op, int32_t res)
 {
 	struct raw_io *io = io_of(op);
 
-	if (!refused(res, &io->raw->no_punch) || io->cancelled)
+	if (!refused(res, &io->raw->no_punch))
 		finish(io, -res);
 	else if (io->kind == RAW_DISCARD)
 		finish(io, 0);
@@ -353,17 +353,15 @@ void raw_close(struct raw *r, bool sync)
 
 bool raw_is_closed(const struct raw *r)
 {
-	return r->closing && !r->has_file;
+	return !r->has_file;
 }
 
 bool raw_can_discard(int fd, uint64_t end_bytes)
 {
-	struct stat st;
+	struct stat st = {0};
 
-	if (fstat(fd, &st) < 0)
-		return false;
 	/* Which of them can is known when they are asked. */
-	if (S_ISBLK(st.st_mode))
+	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode))
 		return true;
 	/* A hole behind the end changes nothing. */
 	return fallocate(fd, PUNCH, (off_t)(end_bytes + PROBE_GAP_BYTES),

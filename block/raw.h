@@ -82,4 +82,4 @@ void raw_cancel(struct raw_io *io);
 /* Nothing is submitted any more, except from done(): once everything is done
  * it syncs, if asked to, and lets go of its file. */
 void raw_close(struct raw *r, bool sync);
-bool raw_is_closed(const struct raw *r);
+bool raw_is_closed(const struct raw *r); /* or never had one */

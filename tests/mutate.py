@@ -33,6 +33,11 @@ MMDS = ["net/mmds_serve.c", "net/mmds_tcp.c", "net/mmds_tcp_in.c",
 # The daemon's side makes the images.
 MMDS_IMAGE = ["api/mmds_data.c", "api/json.c", "api/json_check.c",
               "base/text.c"]
+BLK = ["tests/unit/blk_fixture.c", "tests/unit/driver.c", "block/raw.c",
+       "block/blk_req.c", "virtio/worker.c", "virtio/worker_files.c",
+       "virtio/worker_loop.c", "virtio/uring.c", "virtio/rate_limiter.c",
+       "virtio/mmio.c", "virtio/virtq.c", "virtio/gmem.c", "virtio/iovs.c",
+       "base/log.c"]
 
 # What is mutated: the test that has to notice, and what it is linked with.
 TARGETS = {
@@ -43,6 +48,15 @@ TARGETS = {
     "virtio/mmio.c": ("test_mmio", ["tests/unit/driver.c", "virtio/virtq.c",
                                     "virtio/gmem.c", "virtio/iovs.c"]),
     "virtio/rate_limiter.c": ("test_rate_limiter", []),
+    "virtio/worker_loop.c": ("test_worker", [
+        "virtio/worker.c", "virtio/worker_files.c", "virtio/uring.c"]),
+    "virtio/worker_files.c": ("test_worker", [
+        "virtio/worker.c", "virtio/worker_loop.c", "virtio/uring.c"]),
+    "block/raw.c": ("test_raw", [
+        "virtio/worker.c", "virtio/worker_files.c", "virtio/worker_loop.c",
+        "virtio/uring.c", "virtio/iovs.c"]),
+    "block/blk_queue.c": ("test_blk_queue", BLK + ["block/blk.c"]),
+    "block/blk.c": ("test_blk_live", BLK + ["block/blk_queue.c"]),
     "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
     "net/mmds_http.c": ("test_mmds_http", []),
     "net/mmds_image.c": ("test_mmds_image", MMDS_IMAGE),
@@ -74,6 +88,7 @@ TARGETS = {
 # Mutants that change nothing anyone could see: (file, kind, code) -> why.
 SAME = "equal: both ways come to the same"
 NEVER = "memory does not run out here"
+NO_DEVICE = "there is no block device here"
 ZEROS = "equal: what is not there is all zeros"
 EQUIVALENT = {
     ("virtio/gmem.c", "edge", "gpa + len < gpa"):
@@ -104,7 +119,18 @@ EQUIVALENT = {
     ("virtio/rate_limiter.c", "edge", "enough_ns > soon_ns"): SAME,
     ("virtio/rate_limiter.c", "edge", "rest > b->tokens"): SAME,
     ("virtio/rate_limiter.c", "edge", "for_bytes > for_ops"): SAME,
-    ("block/blk_req.c", "edge", "sector > capacity_sectors"):
+    ("block/raw.c", "edge", "io->len < sizeof(zeroes)"): SAME,
+    ("block/raw.c", "edge", "io->len < BOUNCE_BYTES"): SAME,
+    ("block/raw.c", "edge", "res < 0"): "equal: nothing was moved",
+    ("block/raw.c", "gone", "res == -EINVAL"): NO_DEVICE,
+    ("block/raw.c", "gone", "fstat(fd, &st) == 0"): NO_DEVICE,
+    ("block/raw.c", "gone", "S_ISBLK(st.st_mode)"): NO_DEVICE,
+    ("block/raw.c", "gone", "io->cancelled"):
+        "of zeroes: the cancel reaches the write in the kernel first",
+    ("block/raw.c", "gone", "!r"): NEVER,
+    ("block/raw.c", "gone", "r->bounce.iov_base == MAP_FAILED"): NEVER,
+    ("block/raw.c", "gone", "r->bounce.iov_base != MAP_FAILED"): NEVER,
+    ("block/blk_req.c", "edge", "sector <= rules->capacity_sectors"):
         "equal: any length is over the end",
     ("vmm/config_check.c", "edge", "c->n_drives > 0"): ZEROS,
     ("vmm/config_check.c", "gone", "c->n_drives > 0"): ZEROS,
@@ -150,7 +176,7 @@ EQUIVALENT = {
 
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-I.",
           "-fsanitize=address", "-fno-omit-frame-pointer"]
-LIBS = ["-lcheck", "-lsubunit", "-lrt", "-lm", "-lpthread"]
+LIBS = ["-lcheck", "-luring", "-lsubunit", "-lrt", "-lm", "-lpthread"]
 TIMEOUT_S = 10
 
 PRELUDE = """\

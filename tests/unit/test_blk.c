@@ -1,196 +1,13 @@
-#include "base/cleanup.h"
-#include "base/clock.h"
-#include "base/fd.h"
-#include "block/blk.h"
-#include "driver.h"
+#include "blk_fixture.h"
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/virtio_blk.h>
-#include <linux/virtio_config.h>
-#include <linux/virtio_mmio.h>
 #include <pthread.h>
-#include <stddef.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
-
-#define SECTORS ((size_t)128)
-#define BYTES (SECTORS * 512)
-#define SIZE 64u
-#define V1 (1ull << VIRTIO_F_VERSION_1)
-#define F_FLUSH (1ull << VIRTIO_BLK_F_FLUSH)
-#define F_DISCARD (1ull << VIRTIO_BLK_F_DISCARD)
-#define F_ZEROES (1ull << VIRTIO_BLK_F_WRITE_ZEROES)
-#define F_MQ (1ull << VIRTIO_BLK_F_MQ)
-#define F_INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
-#define F_EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
-#define F_ALL (V1 | F_FLUSH | F_INDIRECT | F_EVENT_IDX)
-
-/* Guest memory of request i: header, status, data. */
-#define HDR(i) (DRIVER_DATA_GPA + 32ull * (i))
-#define STATUS(i) (DRIVER_DATA_GPA + 0x4000 + (i))
-#define BUF(i) (DRIVER_DATA_GPA + 0x8000 + 2048ull * (i))
-
-static struct driver d;
-static struct virtio_dev *dev;
-static struct virtio_mmio *m;
-static struct worker *w;
-static struct blk_stats stats;
-static int disk = -1, peer = -1, irq = -1;
-static uint8_t image[BYTES];
-static unsigned n_errors;
-static int last_error;
-static struct error err;
-
-static void on_error(void *arg, int e)
-{
-	ck_assert_ptr_eq(arg, &stats);
-	last_error = e;
-	__atomic_fetch_add(&n_errors, 1, __ATOMIC_RELEASE);
-}
-
-static void make(struct blk_config config)
-{
-	struct worker_config wc = {.name = "io", .entries = 64};
-
-	memset(&stats, 0, sizeof(stats));
-	n_errors = 0;
-	config.stats = &stats;
-	config.on_error = on_error;
-	config.arg = &stats;
-	config.size_bytes = BYTES;
-	memcpy(config.serial, "a serial of 20 bytes", 20);
-	driver_init(&d, SIZE);
-	irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ck_assert_int_eq(worker_create(&w, &wc, &err), 0);
-	config.fd = disk;
-	ck_assert_int_eq(blk_create(&dev, w, &config, &err), 0);
-	ck_assert_int_eq(
-		virtio_mmio_create(&m, dev, &d.mem, irq, NULL, &err), 0);
-	ck_assert_int_eq(dev->ops->attach(dev, &err), 0);
-	ck_assert_int_eq(worker_start(w, &err), 0);
-}
-
-static void make_image(void)
-{
-	disk = memfd_create("disk", MFD_CLOEXEC);
-	for (unsigned i = 0; i < BYTES; i++)
-		image[i] = (uint8_t)(i / 512 + i % 511);
-	ck_assert_int_eq(write(disk, image, BYTES), (ssize_t)BYTES);
-}
-
-static void setup(void)
-{
-	make_image();
-	make((struct blk_config){.writeback = true});
-}
-
-/* A disk that answers when we let it: a read waits for what we write to peer,
- * a sync fails. */
-static void setup_stream(void)
-{
-	int fds[2];
-
-	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
-	disk = fds[0];
-	peer = fds[1];
-	make((struct blk_config){.writeback = true});
-}
-
-static void teardown(void)
-{
-	virtio_mmio_destroy(m);
-	worker_stop(w);
-	dev->ops->destroy(dev);
-	worker_destroy(w);
-	driver_fini(&d);
-	close_fd(&disk);
-	close_fd(&peer);
-	close_fd(&irq);
-}
-
-static void kick(void)
-{
-	driver_write(m, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-}
-
-static uint8_t *status_of(unsigned i)
-{
-	return driver_ptr(&d, STATUS(i));
-}
-
-static void header(unsigned i, uint32_t type, uint64_t sector)
-{
-	struct virtio_blk_outhdr hdr = {.type = type, .sector = sector};
-
-	memcpy(driver_ptr(&d, HDR(i)), &hdr, sizeof(hdr));
-	*status_of(i) = 0xff;
-}
-
-/* Request i in descriptors 3i, 3i + 1, 3i + 2; not offered yet. */
-static void request(
-	unsigned i, uint32_t type, uint64_t sector, uint32_t data_bytes)
-{
-	struct driver_piece pieces[] = {{HDR(i), 16, false},
-		{BUF(i), data_bytes, type != VIRTIO_BLK_T_OUT},
-		{STATUS(i), 1, true}, {0}};
-
-	header(i, type, sector);
-	if (data_bytes == 0) {
-		pieces[1] = pieces[2];
-		pieces[2].len = 0;
-	}
-	driver_chain(&d, (uint16_t)(3 * i), pieces);
-}
-
-static void pause_ms(long ms)
-{
-	struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
-
-	nanosleep(&ts, NULL);
-}
-
-/* The next used entry, within seconds: its head. */
-static uint32_t next_used(uint32_t *ret_len)
-{
-	uint64_t end = clock_ns() + 10000000000ull;
-	uint32_t id = 0;
-
-	while (!driver_used(&d, &id, ret_len)) {
-		ck_assert_msg(clock_ns() < end, "no answer");
-		sched_yield();
-	}
-	return id;
-}
-
-/* Carries request i out and returns its status. */
-static uint8_t run(unsigned i, uint32_t *ret_len)
-{
-	driver_offer(&d, (uint16_t)(3 * i));
-	kick();
-	ck_assert_uint_eq(next_used(ret_len), 3ull * i);
-	return *status_of(i);
-}
-
-static uint64_t signals(void)
-{
-	uint64_t n;
-
-	return read(irq, &n, sizeof(n)) == sizeof(n) ? n : 0;
-}
-
-static void check_image(void)
-{
-	static uint8_t now[BYTES];
-
-	ck_assert_int_eq(pread(disk, now, BYTES, 0), (ssize_t)BYTES);
-	ck_assert_mem_eq(now, image, BYTES);
-}
 
 /* What it is */
 
@@ -211,9 +28,7 @@ START_TEST(it_offers_what_its_configuration_says)
 					       : F_DISCARD | F_ZEROES));
 	ck_assert_uint_eq(driver_read(m, VIRTIO_MMIO_DEVICE_ID), 2);
 	ck_assert_uint_eq(driver_read(m, VIRTIO_MMIO_QUEUE_NUM_MAX), VIRTQ_MAX);
-	for (unsigned i = 0; i < sizeof(space); i += 4)
-		virtio_mmio_read(
-			m, VIRTIO_MMIO_CONFIG + i, (uint8_t *)&space + i, 4);
+	read_space(&space);
 	ck_assert_uint_eq(space.capacity, SECTORS);
 	ck_assert_uint_eq(space.blk_size, 512);
 	ck_assert_uint_eq(space.size_max, 64 << 10);

@@ -205,6 +205,121 @@ START_TEST(a_request_is_what_it_says_or_is_refused)
 }
 END_TEST
 
+/* ---- ranges ---- */
+
+#define DISCARD VIRTIO_BLK_T_DISCARD
+#define ZEROES VIRTIO_BLK_T_WRITE_ZEROES
+#define UNMAP VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP
+#define BIG ((uint32_t)(BLK_RANGE_BYTES_MAX / 512))
+
+static void segments(
+	const struct virtio_blk_discard_write_zeroes *segs, unsigned n)
+{
+	memcpy(rd_mem + 16, segs, n * sizeof(*segs));
+}
+
+START_TEST(ranges_are_taken_from_any_layout)
+{
+	struct virtio_blk_discard_write_zeroes segs[BLK_RANGES_MAX];
+	size_t len = 0;
+
+	for (unsigned i = 0; i < BLK_RANGES_MAX; i++) {
+		segs[i] = (struct virtio_blk_discard_write_zeroes){
+			.sector = 5ull * i,
+			.num_sectors = i + 1,
+			.flags = i % 2};
+		len += 512ul * (i + 1);
+	}
+	header(ZEROES, UINT64_MAX);
+	segments(segs, BLK_RANGES_MAX);
+	make(16 + sizeof(segs), 1, piece_sizes[_i]);
+	ck_assert_int_eq(parse(CAPACITY, false), VIRTIO_BLK_S_OK);
+	/* Whatever the guest makes of its memory now. */
+	memset(rd_mem, 0xff, sizeof(rd_mem));
+	ck_assert_uint_eq(cmd.n_ranges, BLK_RANGES_MAX);
+	ck_assert_uint_eq(cmd.n_data, 0);
+	ck_assert_uint_eq(cmd.len, len);
+	ck_assert_uint_eq(cmd.written_bytes, 1);
+	for (unsigned i = 0; i < BLK_RANGES_MAX; i++) {
+		ck_assert_uint_eq(ranges[i].off_bytes, 5ull * i * 512);
+		ck_assert_uint_eq(ranges[i].len_bytes, (i + 1) * 512ull);
+		ck_assert_int_eq(ranges[i].unmap, i % 2);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *what;
+	uint32_t type;
+	int want;
+	size_t len;
+	struct virtio_blk_discard_write_zeroes segs[2];
+} range_requests[] = {
+	{"the last sector", DISCARD, 0, 16, {{99, 1, 0}}},
+	{"the last sector, zeroed", ZEROES, 0, 16, {{99, 1, 0}}},
+	{"all of the disk", DISCARD, 0, 16, {{0, 100, 0}}},
+	{"two", DISCARD, 0, 32, {{0, 1, 0}, {50, 50, 0}}},
+	{"two, unmapped", ZEROES, 0, 32, {{0, 1, UNMAP}, {50, 50, UNMAP}}},
+	{"one sector too far", DISCARD, VIRTIO_BLK_S_IOERR, 16, {{100, 1, 0}}},
+	{"over the end", ZEROES, VIRTIO_BLK_S_IOERR, 16, {{99, 2, 0}}},
+	{"more than the disk", DISCARD, VIRTIO_BLK_S_IOERR, 16, {{0, 101, 0}}},
+	{"far away", ZEROES, VIRTIO_BLK_S_IOERR, 16, {{1ull << 55, 1, 0}}},
+	{"around the end of all", DISCARD, VIRTIO_BLK_S_IOERR, 16,
+		{{UINT64_MAX, 2, 0}}},
+	{"the second too far", DISCARD, VIRTIO_BLK_S_IOERR, 32,
+		{{0, 1, 0}, {100, 1, 0}}},
+	{"nothing", DISCARD, VIRTIO_BLK_S_IOERR, 16, {{5, 0, 0}}},
+	{"nothing, zeroed", ZEROES, VIRTIO_BLK_S_IOERR, 16, {{5, 0, 0}}},
+	{"no range", DISCARD, VIRTIO_BLK_S_IOERR, 0, {{0, 1, 0}}},
+	{"half a range", DISCARD, VIRTIO_BLK_S_IOERR, 8, {{0, 1, 0}}},
+	{"one and a half", ZEROES, VIRTIO_BLK_S_IOERR, 24,
+		{{0, 1, 0}, {0, 1, 0}}},
+	{"one too many", ZEROES, VIRTIO_BLK_S_IOERR,
+		16ul * (BLK_RANGES_MAX + 1), {{0, 1, 0}}},
+	{"a discard that unmaps", DISCARD, VIRTIO_BLK_S_UNSUPP, 16,
+		{{0, 1, UNMAP}}},
+	{"a flag nobody knows", DISCARD, VIRTIO_BLK_S_UNSUPP, 16, {{0, 1, 2}}},
+	{"a flag nobody knows, zeroed", ZEROES, VIRTIO_BLK_S_UNSUPP, 16,
+		{{0, 1, 3}}},
+	{"a flag in the second", ZEROES, VIRTIO_BLK_S_UNSUPP, 32,
+		{{0, 1, 1}, {0, 1, 1u << 31}}},
+};
+
+START_TEST(a_range_is_within_the_disk_or_refused)
+{
+	struct virtio_blk_discard_write_zeroes fine[BLK_RANGES_MAX + 1];
+
+	for (unsigned i = 0; i <= BLK_RANGES_MAX; i++)
+		fine[i] = (struct virtio_blk_discard_write_zeroes){0, 1, 0};
+	segments(fine, BLK_RANGES_MAX + 1);
+	header(range_requests[_i].type, 0);
+	segments(range_requests[_i].segs, 2);
+	make(16 + range_requests[_i].len, 1, 4096);
+	ck_assert_msg(parse(CAPACITY, false) == range_requests[_i].want, "%s",
+		range_requests[_i].what);
+}
+END_TEST
+
+START_TEST(a_range_has_a_largest_size)
+{
+	struct virtio_blk_discard_write_zeroes seg = {7, BIG, 0};
+
+	header(DISCARD, 0);
+	make(32, 1, 4096);
+	segments(&seg, 1);
+	ck_assert_int_eq(parse(1ull << 40, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(ranges[0].len_bytes, BLK_RANGE_BYTES_MAX);
+	seg.num_sectors++;
+	segments(&seg, 1);
+	make(32, 1, 4096);
+	ck_assert_int_eq(parse(1ull << 40, false), VIRTIO_BLK_S_IOERR);
+	seg.num_sectors = UINT32_MAX;
+	segments(&seg, 1);
+	make(32, 1, 4096);
+	ck_assert_int_eq(parse(1ull << 40, false), VIRTIO_BLK_S_IOERR);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("blk_req");
@@ -219,6 +334,10 @@ int main(void)
 	tcase_add_test(t, flush_and_get_id);
 	tcase_add_loop_test(t, a_request_is_what_it_says_or_is_refused, 0,
 		sizeof(requests) / sizeof(requests[0]));
+	tcase_add_loop_test(t, ranges_are_taken_from_any_layout, 0, 4);
+	tcase_add_loop_test(t, a_range_is_within_the_disk_or_refused, 0,
+		sizeof(range_requests) / sizeof(range_requests[0]));
+	tcase_add_test(t, a_range_has_a_largest_size);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
