@@ -43,7 +43,7 @@ static void wrote_held(struct vsock_conn *c, uint32_t n)
 		n -= c->held->len - c->held->done;
 		let_go(c);
 	}
-	if (n > 0)
+	if (c->held)
 		c->held->done += n;
 }
 

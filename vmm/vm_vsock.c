@@ -23,7 +23,7 @@ int vm_create_vsock(struct vm *vm, const struct msg_start *start,
 	};
 	struct msg_start_fds at;
 	struct worker *worker;
-	struct vm_slot *slot;
+	struct vm_slot *slot = NULL;
 	int r;
 
 	if (!start->has_vsock)
@@ -33,8 +33,9 @@ int vm_create_vsock(struct vm *vm, const struct msg_start *start,
 	r = vm_worker(vm, VM_WORKER_NET, &worker, err);
 	if (r == 0)
 		r = vm_slot_take(vm, &slot, err);
-	if (r == 0)
-		r = vsock_create(&vm->vsock, worker, &config, err);
+	if (r < 0)
+		return r;
+	r = vsock_create(&vm->vsock, worker, &config, err);
 	return r < 0 ? r : vm_slot_plug(slot, vm->vsock, err);
 }
 

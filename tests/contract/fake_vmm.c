@@ -304,6 +304,36 @@ static void lie_in_page(unsigned how)
 	fd_notify(wake_fd);
 }
 
+/* A guest's connections to one port: n of them, as many at a time as a VMM may
+ * ask for. */
+static void connect_many(uint32_t port, unsigned n)
+{
+	struct msg_vsock_connect c = {
+		.hdr = {.type = MSG_VSOCK_CONNECT}, .port = port};
+	unsigned asked = 0, yes = 0, no = 0, n_fds;
+	uint64_t sum = 0;
+	union msg m;
+	int fd;
+
+	while (yes + no < n) {
+		if (asked < n && asked - yes - no < VSOCK_MAX_CONNECTING) {
+			c.token = asked++;
+			send(SOCK, &c, sizeof(c), 0);
+			continue;
+		}
+		if (msg_recv(SOCK, MSG_VMM, &m, &fd, &n_fds) != 1 ||
+			m.hdr.type != MSG_VSOCK_CONNECTED)
+			continue;
+		sum += m.vsock_connected.token;
+		yes += n_fds;
+		no += !n_fds;
+		if (n_fds && write(fd, "hello", 5) == 5)
+			close(fd);
+	}
+	tell("vsock yes=%u no=%u tokens=%llu\n", yes, no,
+		(unsigned long long)sum);
+}
+
 /* Whether the answer is to be sent. */
 static bool obey(const struct msg_console_input *m)
 {
@@ -367,6 +397,15 @@ static bool obey(const struct msg_console_input *m)
 		for (;;)
 			send(SOCK, &e, sizeof(e), 0);
 	}
+	case 'v': /* connects to ports */
+		connect_many(
+			m->data[1], (unsigned)m->data[2] << 8 | m->data[3]);
+		break;
+	case 'V': /* without minding the answers */
+		for (struct msg_vsock_connect e =
+				{.hdr = {.type = MSG_VSOCK_CONNECT}, .port = 1};
+			;)
+			send(SOCK, &e, sizeof(e), 0);
 	case 'X': { /* a message, and a descriptor nobody asked for */
 		struct msg_event e = {.hdr = {.type = MSG_EVENT}};
 

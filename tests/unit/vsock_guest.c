@@ -188,14 +188,15 @@ void vsock_guest_up(
 static void lay(struct vsock_guest *g, struct guest_queue *q, unsigned i,
 	const uint32_t *lens, bool write)
 {
-	struct vring_desc *table = q->desc, *first = &table[i * 4];
+	struct vring_desc *table = q->desc, *first = &table[(size_t)i * 4];
 	uint64_t at =
 		q->data_gpa + (uint64_t)i * (GUEST_TX_BYTES + GUEST_RX_BYTES);
 	uint16_t base = (uint16_t)(i * 4);
 	unsigned n = 0;
 
 	if (g->indirect) {
-		table = (struct vring_desc *)q->indirect + i * TABLE_ENTRIES;
+		table = (struct vring_desc *)q->indirect +
+			(size_t)i * TABLE_ENTRIES;
 		base = 0;
 	}
 	for (; lens[n]; n++) {
