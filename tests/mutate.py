@@ -32,7 +32,7 @@ MMDS = ["net/mmds_serve.c", "net/mmds_tcp.c", "net/mmds_tcp_in.c",
         "virtio/iovs.c", *MMDS_SERVE]
 # The daemon's side makes the images.
 MMDS_IMAGE = ["api/mmds_data.c", "api/json.c", "api/json_check.c",
-              "base/text.c"]
+              "base/text.c", "-ljson-c"]
 BLK = ["tests/unit/blk_fixture.c", "tests/unit/driver.c", "block/raw.c",
        "block/blk_req.c", "virtio/worker.c", "virtio/worker_files.c",
        "virtio/worker_loop.c", "virtio/uring.c", "virtio/rate_limiter.c",

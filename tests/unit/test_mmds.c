@@ -1,4 +1,5 @@
 #include "net/mmds.h"
+#include "tests/unit/mmds_text.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -47,19 +48,12 @@ static uint64_t fake_clock(void)
 /* An image of one string at the root. */
 static int set_text(const char *text)
 {
-	struct {
-		struct mmds_image img;
-		struct mmds_entry e;
-		char text[1000];
-	} image = {{MMDS_IMAGE_MAGIC, 1, sizeof(image), 0},
-		{.has_text = 1, .text_len = (uint32_t)strlen(text)}, ""};
+	_Alignas(8) char image[MMDS_TEXT_IMAGE(1000)];
+	size_t len = mmds_text_image(image, text, strlen(text));
 	int fd = memfd_create("test", MFD_CLOEXEC), r;
 
-	image.e.text = offsetof(typeof(image), text);
-	snprintf(image.text, sizeof(image.text), "%s", text);
-	ck_assert_int_eq(
-		write(fd, &image, sizeof(image)), (ssize_t)sizeof(image));
-	r = mmds_set_data(m, fd, sizeof(image));
+	ck_assert_int_eq(write(fd, image, len), (ssize_t)len);
+	r = mmds_set_data(m, fd, len);
 	close(fd);
 	return r;
 }

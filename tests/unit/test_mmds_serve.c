@@ -1,5 +1,6 @@
 #include "net/mmds_serve.h"
 #include "net/mmds_tcp.h"
+#include "tests/unit/mmds_text.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -372,29 +373,24 @@ END_TEST
 /* The largest value, with the longest head there is. */
 START_TEST(the_longest_answer_fits)
 {
-	static struct {
-		struct mmds_image img;
-		struct mmds_entry e;
-		char bytes[MMDS_VALUE_MAX];
-	} big;
+	static _Alignas(8) char big[MMDS_TEXT_IMAGE(MMDS_VALUE_MAX)];
+	static char text[MMDS_VALUE_MAX];
 	static const char request[] = "GET / HTTP/1.1\r\n\r\n";
 	uint8_t *tx = malloc(TCP_TX_MAX);
 	size_t len;
 
-	memset(big.bytes, 'x', sizeof(big.bytes));
-	big.img = (struct mmds_image){MMDS_IMAGE_MAGIC, 1, sizeof(big), 0};
-	big.e = (struct mmds_entry){.text = sizeof(big) - MMDS_VALUE_MAX,
-		.text_len = MMDS_VALUE_MAX,
-		.has_text = 1};
-	ck_assert(mmds_image_ok(&big, sizeof(big)));
+	memset(text, 'x', sizeof(text));
+	ck_assert_uint_eq(
+		mmds_text_image(big, text, sizeof(text)), sizeof(big));
+	ck_assert(mmds_image_ok(big, sizeof(big)));
 	service.version = MMDS_V1;
-	ck_assert_uint_gt(
-		mmds_serve(&service, &big.img, now, (const uint8_t *)request,
-			strlen(request), tx, &len, &closes),
+	ck_assert_uint_gt(mmds_serve(&service, (struct mmds_image *)big, now,
+				  (const uint8_t *)request, strlen(request), tx,
+				  &len, &closes),
 		0);
 	ck_assert_uint_gt(len, MMDS_VALUE_MAX);
 	ck_assert_uint_le(len, TCP_TX_MAX);
-	ck_assert_mem_eq(tx + len - MMDS_VALUE_MAX, big.bytes, MMDS_VALUE_MAX);
+	ck_assert_mem_eq(tx + len - MMDS_VALUE_MAX, text, MMDS_VALUE_MAX);
 	free(tx);
 }
 END_TEST
