@@ -95,7 +95,7 @@ void balloon_put(struct request *r)
 
 void balloon_get(struct request *r)
 {
-	section_get(r, balloon_write);
+	section_get(r, "balloon", balloon_write);
 }
 
 static int read_amount(

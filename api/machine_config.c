@@ -69,7 +69,7 @@ struct json_object *machine_config_write(const struct vm_config *c)
 
 void machine_config_get(struct request *r)
 {
-	section_get(r, machine_config_write);
+	section_get(r, "machine", machine_config_write);
 }
 
 static int read_whole(struct request *r, struct vm_config *c, struct error *err)

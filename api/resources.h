@@ -43,7 +43,7 @@ void document_write(struct json_object *o, const struct vm_config *c);
  * the configuration. */
 void section_change(struct request *r, enum api_section section,
 	int (*read)(struct request *r, struct vm_config *c, struct error *err));
-void section_get(struct request *r,
+void section_get(struct request *r, const char *what,
 	struct json_object *(*write)(const struct vm_config *c));
 /* Answers a request that changes a guest that runs. */
 void update_run(

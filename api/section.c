@@ -34,7 +34,7 @@ void section_change(struct request *r, enum api_section section,
 		request_reply_empty(r);
 }
 
-void section_get(struct request *r,
+void section_get(struct request *r, const char *what,
 	struct json_object *(*write)(const struct vm_config *c))
 {
 	const struct api_backend *b = r->backend;
@@ -44,7 +44,7 @@ void section_get(struct request *r,
 
 	if (b->ops->get(b->ctx, r->id, &vm, &err) == 0) {
 		o = write(vm.config);
-		error_set(&err, ENOENT, "the VM has none");
+		error_set(&err, ENOENT, "the VM has no %s", what);
 	}
 	if (o)
 		request_reply_json(r, 200, o);

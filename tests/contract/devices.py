@@ -380,7 +380,7 @@ class DeviceTests(DeviceCase):
          'the VM has no network interface "x"'),
         ("PATCH", "/pmem/{pmem_id}", {"id": "x", "rate_limiter": ONE}, "x",
          'the VM has no pmem device "x"'),
-        ("GET", "/balloon", None, None, "the VM has none"),
+        ("GET", "/balloon", None, None, "the VM has no balloon"),
         ("PATCH", "/balloon", {"amount_mib": 1}, None, "has no balloon"),
         ("GET", "/balloon/statistics", None, None, "has no balloon"),
         ("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 1}, None,
