@@ -45,7 +45,8 @@ void tap_close_queues(struct tap *t); /* what is left can tell its use */
 void tap_close(struct tap *t);
 
 /*
- * Whether its queues are open still, wherever they were passed on to. (What a
+ * Whether its queues are open still, wherever they were passed on to, as far as
+ * a tap that is up tells: one that is down is not in use. (What a
  * process leaves in an io_uring, the kernel closes some 30 ms after its end.)
  */
 bool tap_in_use(const struct tap *t);
