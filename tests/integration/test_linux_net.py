@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 import traceback
 
 import guests
@@ -149,7 +150,7 @@ class Server:
         if not shutil.which("iperf3"):
             raise Skip("no iperf3 on this host")
         self._process = subprocess.Popen(
-            inside(netns, "iperf3", "-s", "-1", "-B", address),
+            inside(netns, "iperf3", "-s", "-1", "--forceflush", "-B", address),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def __enter__(self):
@@ -203,9 +204,9 @@ def test_net_tcp_streams_with_offloads(t):
                  "tcp-segmentation-offload", "tx-tcp6-segmentation"):
         assert re.search(rf"{name}: on", features), features
     before = counters(vm, 0)
-    rate = iperf(vm, NETNS, MADE[2], 2)
+    rate = iperf(vm, NETNS, MADE[2], 1)
     between = counters(vm, 0)
-    back = iperf(vm, NETNS, MADE[2], 2, "-R")
+    back = iperf(vm, NETNS, MADE[2], 1, "-R")
     after = counters(vm, 0)
 
     def mean(way, a, b):
@@ -214,23 +215,23 @@ def test_net_tcp_streams_with_offloads(t):
 
     print(f"    to the host {rate / 1e6:.0f} MB/s, back {back / 1e6:.0f} MB/s")
     # Larger than the MTU: whole segments cross the ring.
-    assert mean("tx", before, between) > 3000, (before, between)
-    assert mean("rx", between, after) > 3000, (between, after)
+    assert mean("tx", before, between) > 1514, (before, between)
+    assert mean("rx", between, after) > 1514, (between, after)
     assert after["malformed"] == after["tap_errors"] == 0, after
     assert after["tx_dropped"] == 0, after
 
 
 def send_file(vm, t, netns, host, name, to_guest):
-    """8 MiB by socat one way; both sides' checksums agree."""
+    """2 MiB by socat one way; both sides' checksums agree."""
     path = t.path(name)
     if to_guest:
-        images.random_file(path, 8 * images.MIB)
+        images.random_file(path, 2 * images.MIB)
         command = f"socat -u OPEN:{path} TCP-LISTEN:5001,bind={host}"
         run = f"socat -u TCP:{host}:5001,retry=20,interval=0.1 - | sha256sum"
     else:
         command = (f"socat -u TCP-LISTEN:5001,bind={host} "
                    f"OPEN:{path},creat,trunc")
-        run = ("head -c 8388608 /dev/urandom > /tmp/sent && socat -u "
+        run = ("head -c 2097152 /dev/urandom > /tmp/sent && socat -u "
                f"OPEN:/tmp/sent TCP:{host}:5001,retry=20,interval=0.1 "
                "&& sha256sum < /tmp/sent; rm /tmp/sent")
     server = subprocess.Popen(inside(netns, *command.split()))
@@ -268,8 +269,8 @@ def test_net_several_queues_carry_several_streams(t):
     assert {"rx-0", "rx-1", "tx-0", "tx-1"} <= set(out.split()), out
     assert "Combined:\t2" in vm.sh("ethtool -l eth1")
     before = vm.sh("grep virtio /proc/interrupts")
-    iperf(vm, None, OWN[2], 2, "-P 4")
-    iperf(vm, None, OWN[2], 2, "-P 4 -R")
+    iperf(vm, None, OWN[2], 1, "-P 4")
+    iperf(vm, None, OWN[2], 1, "-P 4 -R")
     # With one again, and back.
     vm.sh("ethtool -L eth1 combined 1")
     ping_out(vm, OWN[2])
@@ -282,20 +283,25 @@ def test_net_several_queues_carry_several_streams(t):
 @linux()
 def test_net_a_rate_limit_holds_and_changes_while_running(t):
     vm = guest(t)
-    limit = 4 * images.MIB
+    limit = 200 * 1024  # less than the test bed does on a bad day
     bucket = {"size": limit // 10, "refill_time": 100}
 
     def set_limit(way, to):
-        vm.patch("network-interfaces/made", {
+        vm.daemon.api.ok("PATCH", vm.url("network-interfaces/made"), {
             "iface_id": "made", f"{way}_rate_limiter": {"bandwidth": to}})
 
     for way, more in (("tx", ""), ("rx", "-R")):
         set_limit(way, bucket)
-        before = counters(vm, 0)
-        iperf(vm, NETNS, MADE[2], 10, more)
-        after = counters(vm, 0)
-        rate = (after[f"{way}_bytes"] - before[f"{way}_bytes"]) / 10
-        assert after[f"{way}_throttled"] > before[f"{way}_throttled"]
+        with Server(NETNS, MADE[2]):
+            vm.sh(f"iperf3 -c {MADE[2]} -t 60 {more} >/dev/null 2>&1 &")
+            eventually(f"{way} is limited",
+                       lambda: counters(vm, 0)[f"{way}_throttled"] > 0,
+                       scaled(10))
+            start, before = time.monotonic(), counters(vm, 0)
+            time.sleep(10)
+            took, after = time.monotonic() - start, counters(vm, 0)
+            vm.run("killall iperf3")
+        rate = (after[f"{way}_bytes"] - before[f"{way}_bytes"]) / took
         print(f"    {way}: {rate / limit:.3f} of the limit")
         assert abs(rate - limit) < limit / 10, (rate, limit)
         set_limit(way, {"size": 0, "refill_time": 0})
