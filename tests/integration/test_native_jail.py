@@ -81,14 +81,14 @@ def test_network_is_empty(t):
 
 
 # What a running VMM has open, and how many of it, with two vCPUs and one drive.
-# Eventfds: interrupts of serial port, keyboard and drive; the drive's kick;
-# the daemon's wake-up, the worker's, the control thread's.
+# Eventfds: interrupts of serial port, keyboard, generation and drive; the
+# drive's kick; the daemon's wake-up, the worker's, the control thread's.
 NEEDED_FDS = {
     "socket": 1,
     "anon_inode:kvm-vm": 1,
     "anon_inode:kvm-vcpu": 2,
     "anon_inode:[io_uring]": 1,
-    "anon_inode:[eventfd]": 7,
+    "anon_inode:[eventfd]": 8,
     "drive": 1,
 }
 
