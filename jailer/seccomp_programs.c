@@ -80,8 +80,10 @@ static const struct rule control[] = {
 	ANY(sendmsg),
 	ANY(close), /* descriptors that came with a message it refuses */
 	/* malloc(), and what a joined thread leaves. Of its descriptors it maps
-	 * none any more. */
-	TWO(mmap, WITHOUT(2, PROT_EXEC), WITH(3, MAP_ANONYMOUS)),
+	 * none any more; nor huge pages, which are in no limit of its own. */
+	TWO(mmap, WITHOUT(2, PROT_EXEC),
+		SCMP_CMP64(3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS | MAP_HUGETLB,
+			MAP_ANONYMOUS)),
 	ONE(mprotect, WITHOUT(2, PROT_EXEC)),
 	ANY(munmap),
 	ANY(mremap),
@@ -103,10 +105,6 @@ static const struct rule vcpu[] = {
 };
 
 static const struct rule worker[] = {
-	/* Memory that is plugged and unplugged comes and goes in the guest, and
-	 * what it gives up returns to the host. */
-	IOCTL(KVM_SET_USER_MEMORY_REGION),
-	ONE(madvise, IS32(2, MADV_DONTNEED)),
 	/* On a ring that restricts itself; see virtio/worker.h. */
 	ONE(io_uring_enter,
 		WITHOUT(3, ~(uint64_t)(IORING_ENTER_GETEVENTS |
@@ -120,13 +118,17 @@ static const struct rule worker[] = {
 	ONE(shutdown, IS32(1, SHUT_WR)),
 	ONE(shutdown, IS32(1, SHUT_RDWR)),
 	ANY(close),
-	/* The balloon's pages go back to the host, and vsock's buffers. */
+	/* The balloon's pages go back to the host, what is unplugged of the
+	 * guest's memory, and vsock's buffers. */
 	ONE(madvise, IS32(2, MADV_DONTNEED)),
 	/* What a tap does for received packets follows what the driver asked
 	 * for. Of all descriptors here, taps alone know this request. */
 	TWO(ioctl, IS32(1, TUNSETOFFLOAD),
 		WITHOUT(2, ~(uint64_t)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 |
 				       TUN_F_TSO_ECN))),
+	/* What is plugged becomes the guest's, and no longer when it is
+	 * unplugged. */
+	IOCTL(KVM_SET_USER_MEMORY_REGION),
 	/* Another file in one of its ring's spare places. */
 	TWO(io_uring_register, IS32(1, IORING_REGISTER_FILES_UPDATE),
 		IS32(3, 1)),

@@ -47,6 +47,17 @@ TARGETS = {
                                       "virtio/gmem.c", "virtio/iovs.c"]),
     "virtio/mmio.c": ("test_mmio", ["tests/unit/driver.c", "virtio/virtq.c",
                                     "virtio/gmem.c", "virtio/iovs.c"]),
+    "virtio/memdev.c": ("test_memdev", [
+        "tests/unit/driver.c", "virtio/virtq.c", "virtio/gmem.c",
+        "virtio/iovs.c", "virtio/mmio.c", "virtio/memdev_req.c",
+        "virtio/worker.c", "virtio/worker_files.c", "virtio/worker_loop.c",
+        "virtio/uring.c"]),
+    "virtio/memdev_req.c": ("test_memdev_req", ["virtio/gmem.c"]),
+    "virtio/pmem.c": ("test_pmem", [
+        "tests/unit/driver.c", "virtio/virtq.c", "virtio/gmem.c",
+        "virtio/iovs.c", "virtio/mmio.c", "virtio/rate_limiter.c",
+        "virtio/worker.c", "virtio/worker_files.c", "virtio/worker_loop.c",
+        "virtio/uring.c"]),
     "virtio/rate_limiter.c": ("test_rate_limiter", []),
     "virtio/worker_loop.c": ("test_worker", [
         "virtio/worker.c", "virtio/worker_files.c", "virtio/uring.c"]),
@@ -76,6 +87,7 @@ TARGETS = {
                                                  "vmm/cpu_level.c"]),
     "vmm/cpuid.c": ("test_cpuid", []),
     "vmm/generation.c": ("test_generation", ["virtio/gmem.c"]),
+    "vmm/memory_plan.c": ("test_memory_plan", []),
     "vmm/msg.c": ("test_msg", []),
     "vmm/msrs.c": ("test_msrs", ["tests/unit/fake_kvm.c"]),
     "vmm/vcpu.c": ("test_vcpu", ["tests/unit/fake_kvm.c", "vmm/bus.c",
@@ -97,7 +109,30 @@ EQUIVALENT = {
         "equal: an overlap, found on the other side",
     ("virtio/gmem.c", "edge", "mem_bytes < hole"): SAME,
     ("virtio/gmem.c", "edge", "len > UINT64_MAX - HUGE_BYTES"): SAME,
+    ("virtio/gmem.c", "gone", "flags & MAP_HUGETLB"):
+        "equal where there are no huge pages",
+    ("virtio/gmem.c", "edge", "off >= h->len"):
+        "equal: 0 bytes are left",
     ("virtio/iovs.c", "edge", "off >= len"): "equal: copies 0 bytes",
+    ("virtio/memdev.c", "gone", "m->serve_again"): "equal: a look more",
+    ("virtio/memdev.c", "gone", "!m"): NEVER,
+    ("virtio/memdev.c", "edge", "r < 0"): "equal: no error is 0",
+    ("virtio/memdev_req.c", "edge", "usable > p->usable"): SAME,
+    ("virtio/memdev_req.c", "edge", "off >= p->usable"):
+        "equal: no block is left",
+    ("virtio/memdev_req.c", "edge", "p->plugged > p->requested"):
+        "equal: no block is left",
+    ("virtio/memdev_req.c", "edge", "most < STEP_BYTES"): SAME,
+    ("virtio/memdev_req.c", "edge", "n > most"): SAME,
+    ("virtio/memdev_req.c", "edge", "n < p->end - p->at"): SAME,
+    ("virtio/pmem.c", "gone", "!rate_limiter_active(&p->limiter)"): SAME,
+    ("virtio/pmem.c", "edge", "n < 0"): "equal: four bytes are a piece",
+    ("virtio/pmem.c", "edge", "r < 0"): "equal: no error is 0",
+    ("virtio/pmem.c", "gone", "!p"): NEVER,
+    ("virtio/pmem.c", "gone", "!p->waiting"): NEVER,
+    ("virtio/pmem.c", "gone", "!p->syncing"): NEVER,
+    ("vmm/memory_plan.c", "edge", "nested < bits"): SAME,
+    ("vmm/memory_plan.c", "edge", "m->mem_bytes > LAYOUT_HOLE"): SAME,
     ("virtio/iovs.c", "edge", "len > n"): SAME,
     ("virtio/iovs.c", "edge", "ret[n].iov_len > len"): SAME,
     ("virtio/mmio.c", "edge", "off >= d->config_len"):
@@ -177,6 +212,7 @@ EQUIVALENT = {
 CFLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-I.",
           "-fsanitize=address", "-fno-omit-frame-pointer"]
 LIBS = ["-lcheck", "-luring", "-lsubunit", "-lrt", "-lm", "-lpthread"]
+LIBS = ["-luring", "-lcheck", "-lsubunit", "-lrt", "-lm", "-lpthread"]
 TIMEOUT_S = 10
 
 PRELUDE = """\

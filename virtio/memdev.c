@@ -148,7 +148,7 @@ static void kicked(struct worker_op *op, int32_t res)
 		(struct memdev *)((char *)op - offsetof(struct memdev, kick));
 
 	(void)res;
-	if (m->running && !m->working)
+	if (m->running)
 		serve(m);
 }
 
@@ -165,7 +165,7 @@ static void take_turn(struct worker_op *op, int32_t res)
 		work(m);
 	if (virtq_should_interrupt(&m->vq))
 		m->dev.transport->interrupt(&m->dev, &m->vq);
-	if (m->serve_again && !m->working) {
+	if (m->serve_again) {
 		m->serve_again = false;
 		serve(m);
 	}

@@ -107,7 +107,7 @@ bool memplug_begin(struct memplug *p, const struct virtio_mem_req *req,
 	if (req->type == VIRTIO_MEM_REQ_UNPLUG_ALL) {
 		begin(p, false, 0, p->usable);
 		p->all = true;
-		return p->usable == 0 ? memplug_step(p, ret) : false;
+		return false;
 	}
 	if (req->type > VIRTIO_MEM_REQ_STATE || !find(p, req, &off, &len))
 		return answer(ret, VIRTIO_MEM_RESP_ERROR);

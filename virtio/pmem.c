@@ -117,13 +117,8 @@ static void sync_done(struct worker_op *op, int32_t res)
 		(struct pmem *)((char *)op - offsetof(struct pmem, sync));
 	struct flushes *batch = p->syncing;
 
-	/* A driver that has reset us takes no answers. */
-	if (batch->n > 0) {
-		if (res == 0)
-			count(&p->config.stats->flushes);
-		else
-			count(&p->config.stats->errors);
-	}
+	count(res == 0 ? &p->config.stats->flushes : &p->config.stats->errors);
+	/* None of a driver that has reset us. */
 	for (unsigned i = 0; i < batch->n; i++)
 		push(p, &batch->at[i], res == 0 ? RESP_OK : RESP_EIO);
 	batch->n = 0;

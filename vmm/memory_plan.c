@@ -3,7 +3,6 @@
 #include "vmm/layout.h"
 
 #include <errno.h>
-#include <stdbool.h>
 
 #define MIB (1ull << 20)
 #define BLOCK_MIN (2 * MIB)
@@ -44,14 +43,11 @@ unsigned memory_plan_address_bits(const struct msg_start *m)
 	return bits;
 }
 
-static bool power_of_two(uint64_t n)
-{
-	return n && !(n & (n - 1));
-}
-
 static int check_hotplug(const struct msg_memory_hotplug *h, struct error *err)
 {
-	if (!power_of_two(h->block_bytes) || h->block_bytes < BLOCK_MIN)
+	uint64_t block = h->block_bytes;
+
+	if (block < BLOCK_MIN || block & (block - 1))
 		return error_field(err, EINVAL, BLOCK_FIELD,
 			"must be a power of two, 2 or more");
 	if (h->slot_bytes < SLOT_MIN || h->slot_bytes % h->block_bytes)
@@ -81,14 +77,15 @@ static int check_pmem(const struct msg_pmem *p, struct error *err)
 	return 0;
 }
 
-/* The next len bytes at a multiple of align, a power of two, from *at on. */
+/* The next len bytes at a multiple of align, from *at on. Like the address
+ * space's end, align is a power of two, and never the larger one. */
 static int place(uint64_t *at, uint64_t len, uint64_t align, unsigned bits,
 	const char *field, uint64_t *ret, struct error *err)
 {
 	uint64_t limit = 1ull << bits;
 	uint64_t gpa = (*at + align - 1) & ~(align - 1);
 
-	if (gpa > limit || len > limit - gpa)
+	if (len > limit - gpa)
 		return error_field(err, EINVAL, field,
 			"does not fit into the guest's address space of %u "
 			"bits, of which 0x%llx are taken",

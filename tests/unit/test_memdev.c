@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB (1ull << 20)
@@ -377,20 +378,24 @@ static void *reset(void *arg)
 
 START_TEST(a_reset_ends_a_request_in_work_and_keeps_what_is_plugged)
 {
+	const struct timespec moment = {.tv_nsec = 20000000};
 	uint64_t plugged;
 	pthread_t t;
 
+	ck_assert_int_eq(memdev_request(dev, REGION), 0);
 	driver_up(m, &d, V1);
-	request(0, VIRTIO_MEM_REQ_PLUG, GPA, 2 * IN_SLOT);
+	request(0, VIRTIO_MEM_REQ_PLUG, GPA, SLOTS * IN_SLOT);
 	pthread_mutex_lock(&gate);
 	driver_offer(&d, 0);
 	kick();
 	ck_assert_int_eq(pthread_create(&t, NULL, reset, NULL), 0);
+	nanosleep(&moment, NULL); /* for both to come to their places */
 	pthread_mutex_unlock(&gate);
 	pthread_join(t, NULL);
 	settle();
 	plugged = space().plugged_size;
-	ck_assert(plugged == 0 || plugged == SLOT || plugged == 2 * SLOT);
+	ck_assert_uint_lt(plugged, REGION);
+	ck_assert_uint_eq(plugged % SLOT, 0);
 	ck_assert_uint_eq(state.plugged_bytes, plugged);
 	ck_assert(!plugged || gmem_range(&d.mem, GPA, plugged));
 	/* Nothing goes on, and a new driver finds it and starts anew. */
@@ -429,6 +434,132 @@ START_TEST(a_full_ring_is_served_whole)
 }
 END_TEST
 
+/* ---- a driver that never rests ---- */
+
+static bool resting;
+static unsigned answered;
+
+/* As fast as it can, all of its ring; it kicks only where it has to. */
+static void *busy_driver(void *arg)
+{
+	uint32_t id, len;
+
+	(void)arg;
+	while (!__atomic_load_n(&resting, __ATOMIC_RELAXED)) {
+		if (!driver_used(&d, &id, &len))
+			continue;
+		__atomic_fetch_add(&answered, 1, __ATOMIC_RELAXED);
+		driver_offer(&d, (uint16_t)id);
+		if (!(__atomic_load_n(&d.used->flags, __ATOMIC_RELAXED) &
+			    VRING_USED_F_NO_NOTIFY))
+			kick();
+	}
+	return NULL;
+}
+
+/* Others get their turn meanwhile, it gets its answers, and a reset at any
+ * moment is the end of it. */
+static void keep_busy_once(unsigned n_requests)
+{
+	uint64_t end = clock_ns() + 20000000000ull;
+	pthread_t t;
+
+	resting = false;
+	answered = 0;
+	memset(d.avail, 0, 128);
+	memset(d.used, 0, 512);
+	d.used_seen = 0;
+	driver_up(m, &d, V1);
+	for (uint16_t i = 0; i < n_requests; i++)
+		driver_offer(&d, 2 * i);
+	kick();
+	ck_assert_int_eq(pthread_create(&t, NULL, busy_driver, NULL), 0);
+	while (__atomic_load_n(&answered, __ATOMIC_RELAXED) < 500) {
+		worker_call(w, no_op, NULL);
+		ck_assert_msg(clock_ns() < end, "it gets no answers");
+	}
+	driver_write(m, VIRTIO_MMIO_STATUS, 0);
+	settle();
+	__atomic_store_n(&resting, true, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+}
+
+static void keep_busy(unsigned n_requests)
+{
+	for (unsigned i = 0; i < 6; i++)
+		keep_busy_once(n_requests);
+}
+
+START_TEST(a_driver_that_never_rests_does_not_keep_the_worker)
+{
+	for (uint16_t i = 0; i < 8; i++)
+		request(i, VIRTIO_MEM_REQ_STATE, GPA, 1);
+	keep_busy(8);
+}
+END_TEST
+
+START_TEST(kicks_are_wanted_again_when_the_ring_is_empty)
+{
+	driver_up(m, &d, V1);
+	run(VIRTIO_MEM_REQ_PLUG, 0, 1);
+	settle();
+	ck_assert_uint_eq(d.used->flags, 0);
+}
+END_TEST
+
+START_TEST(a_kick_before_the_start_is_nothing)
+{
+	kick();
+	settle();
+	driver_up(m, &d, V1);
+	driver_write(m, VIRTIO_MMIO_STATUS, 0);
+	kick();
+	settle();
+	ck_assert_uint_eq(state.malformed, 0);
+}
+END_TEST
+
+/* ---- its place at the worker ---- */
+
+/* Makes another device at a worker that has room for so many files more. */
+static int attach_with_room(unsigned room)
+{
+	struct worker_config wc = {.name = "io", .entries = 8};
+	struct virtio_mmio *other_m;
+	struct virtio_dev *other;
+	struct worker *full;
+	struct memdev_config config = {.mem = &d.mem,
+		.slot_bytes = SLOT,
+		.set_slot = set_slot,
+		.state = &state};
+	unsigned index, n = 0;
+	int r;
+
+	ck_assert_int_eq(worker_create(&full, &wc, &err), 0);
+	while (worker_add_file(full, irq, &index) == 0)
+		n++;
+	worker_destroy(full);
+	ck_assert_int_eq(worker_create(&full, &wc, &err), 0);
+	for (; n > room; n--)
+		worker_add_file(full, irq, &index);
+	ck_assert_int_eq(memdev_create(&other, full, &config, &err), 0);
+	ck_assert_int_eq(
+		virtio_mmio_create(&other_m, other, &d.mem, irq, NULL, &err),
+		0);
+	r = other->ops->attach(other, &err);
+	virtio_mmio_destroy(other_m);
+	other->ops->destroy(other);
+	worker_destroy(full);
+	return r;
+}
+
+START_TEST(a_worker_without_room_is_an_error)
+{
+	ck_assert_int_eq(attach_with_room(1), 0);
+	ck_assert_int_eq(attach_with_room(0), -ENOSPC);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("memdev");
@@ -453,6 +584,10 @@ int main(void)
 	tcase_add_test(
 		t, a_reset_ends_a_request_in_work_and_keeps_what_is_plugged);
 	tcase_add_test(t, a_full_ring_is_served_whole);
+	tcase_add_test(t, a_driver_that_never_rests_does_not_keep_the_worker);
+	tcase_add_test(t, kicks_are_wanted_again_when_the_ring_is_empty);
+	tcase_add_test(t, a_kick_before_the_start_is_nothing);
+	tcase_add_test(t, a_worker_without_room_is_an_error);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

@@ -87,9 +87,9 @@ static const struct {
 	uint32_t eax, mod_reg, keep, set; /* keep and set 0: no change */
 	unsigned bits;
 } widths[] = {
-	{39, 0, 0, 0, 39}, {52, 0, 0, 0, 52}, {53, 0, 0, 0, 36},
-	{31, 0, 0, 0, 36}, {0, 0, 0, 0, 36}, {48 << 16 | 52, 0, 0, 0, 48},
-	{48 << 16 | 46, 0, 0, 0, 46},
+	{32, 0, 0, 0, 32}, {39, 0, 0, 0, 39}, {52, 0, 0, 0, 52},
+	{53, 0, 0, 0, 36}, {31, 0, 0, 0, 36}, {0, 0, 0, 0, 36},
+	{48 << 16 | 52, 0, 0, 0, 48}, {48 << 16 | 46, 0, 0, 0, 46},
 	{0x3027, 0, 0, 0, 39},       /* virtual ones beside them */
 	{46, 0, 0xffffff00, 39, 39}, /* a template changes it */
 	{46, 1, 0xffffff00, 39, 46}, /* or another register */
@@ -113,7 +113,12 @@ START_TEST(without_the_leaf_it_is_36_bits)
 {
 	m.n_cpuid = 1;
 	ck_assert_uint_eq(memory_plan_address_bits(&m), 36);
+	m.n_cpuid_mods = 1;
+	m.cpuid_mods[0].leaf = 7;
+	m.cpuid_mods[0].set = 40;
+	ck_assert_uint_eq(memory_plan_address_bits(&m), 36);
 	/* What lies behind the entries is none. */
+	m.n_cpuid_mods = 0;
 	m.cpuid_mods[0].leaf = 0x80000008;
 	m.cpuid_mods[0].set = 40;
 	ck_assert_uint_eq(memory_plan_address_bits(&m), 36);
@@ -129,8 +134,10 @@ START_TEST(what_does_not_fit_is_refused_by_its_field)
 	m.mem_bytes++;
 	ck_assert_int_eq(make(), -EINVAL);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
-	m.mem_bytes = 128 * MIB;
 	add_hotplug(60 * GIB);
+	ck_assert_int_eq(make(), -EINVAL);
+	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
+	m.mem_bytes = 128 * MIB;
 	ck_assert_int_eq(make(), 0);
 	m.memory_hotplug.region_bytes += 128 * MIB;
 	ck_assert_int_eq(make(), -EINVAL);

@@ -325,7 +325,7 @@ static void fresh_rings(void)
 
 START_TEST(resets_in_mid_flight_leave_nobody_to_answer)
 {
-	for (unsigned round = 0; round < 200; round++) {
+	for (unsigned round = 0; round < 60; round++) {
 		fresh_rings();
 		driver_up(m, &d, V1);
 		for (uint16_t i = 0; i < 4; i++) {
@@ -461,6 +461,152 @@ START_TEST(a_reset_forgets_what_was_limited_but_not_the_limit)
 }
 END_TEST
 
+/* ---- a driver that never rests ---- */
+
+static bool resting;
+static unsigned answered;
+
+/* As fast as it can, all of its ring; it kicks only where it has to. */
+static void *busy_driver(void *arg)
+{
+	uint32_t id, len;
+
+	(void)arg;
+	while (!__atomic_load_n(&resting, __ATOMIC_RELAXED)) {
+		if (!driver_used(&d, &id, &len))
+			continue;
+		__atomic_fetch_add(&answered, 1, __ATOMIC_RELAXED);
+		driver_offer(&d, (uint16_t)id);
+		if (!(__atomic_load_n(&d.used->flags, __ATOMIC_RELAXED) &
+			    VRING_USED_F_NO_NOTIFY))
+			kick();
+	}
+	return NULL;
+}
+
+/* Others get their turn meanwhile, it gets its answers, and a reset at any
+ * moment is the end of it. */
+static void keep_busy_once(unsigned n_requests)
+{
+	uint64_t end = clock_ns() + 20000000000ull;
+	pthread_t t;
+
+	resting = false;
+	answered = 0;
+	memset(d.avail, 0, 128);
+	memset(d.used, 0, 512);
+	d.used_seen = 0;
+	driver_up(m, &d, V1);
+	for (uint16_t i = 0; i < n_requests; i++)
+		driver_offer(&d, 2 * i);
+	kick();
+	ck_assert_int_eq(pthread_create(&t, NULL, busy_driver, NULL), 0);
+	while (__atomic_load_n(&answered, __ATOMIC_RELAXED) < 500) {
+		worker_call(w, no_op, NULL);
+		ck_assert_msg(clock_ns() < end, "it gets no answers");
+	}
+	driver_write(m, VIRTIO_MMIO_STATUS, 0);
+	settle();
+	__atomic_store_n(&resting, true, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+}
+
+static void keep_busy(unsigned n_requests)
+{
+	for (unsigned i = 0; i < 6; i++)
+		keep_busy_once(n_requests);
+}
+
+START_TEST(a_driver_that_never_rests_does_not_keep_the_worker)
+{
+	for (uint16_t i = 0; i < 16; i++)
+		request(i, 7); /* what is answered at once */
+	keep_busy(16);
+}
+END_TEST
+
+START_TEST(flushes_that_keep_coming_are_all_served)
+{
+	uint32_t len;
+
+	driver_up(m, &d, V1);
+	for (uint16_t i = 0; i < 16; i++)
+		request(i, VIRTIO_PMEM_REQ_TYPE_FLUSH);
+	for (unsigned round = 0; round < 60; round++) {
+		for (uint16_t i = 0; i < 16; i++) {
+			driver_offer(&d, 2 * i);
+			kick();
+			if (i % 4 == 0)
+				worker_call(w, no_op, NULL);
+		}
+		for (unsigned i = 0; i < 16; i++)
+			next_used(&len);
+	}
+	settle();
+	ck_assert_uint_ge(stats.flushes, 60);
+	ck_assert_uint_eq(stats.errors, 0);
+}
+END_TEST
+
+START_TEST(a_kick_before_the_start_is_nothing)
+{
+	kick();
+	settle();
+	driver_up(m, &d, V1);
+	driver_write(m, VIRTIO_MMIO_STATUS, 0);
+	kick();
+	settle();
+	ck_assert_uint_eq(stats.malformed, 0);
+}
+END_TEST
+
+/* ---- its place at the worker ---- */
+
+/* Makes another device at a worker that has room for so many files more. */
+static int attach_with_room(unsigned room, bool read_only)
+{
+	struct worker_config wc = {.name = "io", .entries = 8};
+	struct virtio_mmio *other_m;
+	struct virtio_dev *other;
+	struct worker *full;
+	struct pmem_config config = {.gpa = GPA,
+		.size_bytes = 2 * MIB,
+		.file_bytes = MIB,
+		.fd = file,
+		.read_only = read_only,
+		.stats = &stats};
+	unsigned index, n = 0;
+	int r;
+
+	ck_assert_int_eq(worker_create(&full, &wc, &err), 0);
+	while (worker_add_file(full, irq, &index) == 0)
+		n++;
+	worker_destroy(full);
+	ck_assert_int_eq(worker_create(&full, &wc, &err), 0);
+	for (; n > room; n--)
+		worker_add_file(full, irq, &index);
+	ck_assert_int_eq(pmem_create(&other, full, &config, &err), 0);
+	ck_assert_int_eq(
+		virtio_mmio_create(&other_m, other, &d.mem, irq, NULL, &err),
+		0);
+	r = other->ops->attach(other, &err);
+	virtio_mmio_destroy(other_m);
+	other->ops->destroy(other);
+	worker_destroy(full);
+	return r;
+}
+
+START_TEST(a_worker_without_room_is_an_error)
+{
+	ck_assert_int_eq(attach_with_room(2, false), 0);
+	ck_assert_int_eq(attach_with_room(1, false), -ENOSPC);
+	ck_assert_int_eq(attach_with_room(0, false), -ENOSPC);
+	/* What is never flushed takes no place. */
+	ck_assert_int_eq(attach_with_room(1, true), 0);
+	ck_assert_int_eq(attach_with_room(0, true), -ENOSPC);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("pmem");
@@ -486,6 +632,10 @@ int main(void)
 	tcase_add_test(t, what_waits_asks_a_new_limit);
 	tcase_add_test(t, a_worker_ends_while_a_flush_is_limited);
 	tcase_add_test(t, a_reset_forgets_what_was_limited_but_not_the_limit);
+	tcase_add_test(t, a_driver_that_never_rests_does_not_keep_the_worker);
+	tcase_add_test(t, flushes_that_keep_coming_are_all_served);
+	tcase_add_test(t, a_kick_before_the_start_is_nothing);
+	tcase_add_test(t, a_worker_without_room_is_an_error);
 	tcase_add_checked_fixture(failing, setup_pipe, teardown);
 	tcase_add_test(failing, a_flush_that_fails_is_an_error);
 	suite_add_tcase(s, t);
