@@ -41,8 +41,9 @@ static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 }
 
 /*
- * Of the guest, for the limits of its jail. What a pmem device maps is page
- * cache, which gives way: only its page tables count, for us and in KVM.
+ * Of the guest, for the limits of its jail. A pmem file counts as the memory it
+ * is to the guest: its page cache is charged to who touches it first, does not
+ * give way at all where it lies on a tmpfs, and is slow where it has to.
  */
 static uint64_t memory_bytes(const struct msg_start *m)
 {
@@ -53,7 +54,7 @@ static uint64_t memory_bytes(const struct msg_start *m)
 	if (m->has_memory_hotplug)
 		n += m->memory_hotplug.region_bytes;
 	for (unsigned i = 0; i < m->n_pmem; i++)
-		n += m->pmem[i].size_bytes / 32;
+		n += m->pmem[i].size_bytes;
 	return n;
 }
 
