@@ -486,7 +486,7 @@ static void *busy_driver(void *arg)
 
 /* Others get their turn meanwhile, it gets its answers, and a reset at any
  * moment is the end of it. */
-static void keep_busy_once(unsigned n_requests)
+static void keep_busy_once(uint16_t n_requests)
 {
 	uint64_t end = clock_ns() + 20000000000ull;
 	pthread_t t;
@@ -511,7 +511,7 @@ static void keep_busy_once(unsigned n_requests)
 	pthread_join(t, NULL);
 }
 
-static void keep_busy(unsigned n_requests)
+static void keep_busy(uint16_t n_requests)
 {
 	for (unsigned i = 0; i < 6; i++)
 		keep_busy_once(n_requests);
