@@ -1,6 +1,6 @@
 #include "api/errors.h"
 #include "api/fields.h"
-#include "api/resources.h"
+#include "api/rate_limiter.h"
 
 #include <check.h>
 #include <errno.h>
@@ -122,7 +122,7 @@ END_TEST
 START_TEST(an_object_is_read_as_a_whole)
 {
 	thing.part = (struct part){8, 5};
-	ck_assert_int_eq(read_as("{\"part\":null,\"on\":true}", true), 0);
+	ck_assert_int_eq(read_as("{\"part\":null,\"later\":{}}", true), 0);
 	ck_assert_uint_eq(thing.part.more, 5);
 	ck_assert_int_eq(read_as("{\"part\":{\"size\":4}}", true), 0);
 	ck_assert_uint_eq(thing.part.size, 4);
@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(what_was_not_given_is_not_written)
 {
-	struct json_object *o = fields_write(table, &thing);
+	struct json_object *o = fields_write(table, &thing), *part;
 
 	/* A string, a number below its range, an object of zeros. */
 	ck_assert(!json_object_object_get_ex(o, "name", NULL));
@@ -141,10 +141,12 @@ START_TEST(what_was_not_given_is_not_written)
 	ck_assert(json_object_object_get_ex(o, "count", NULL));
 	json_object_put(o);
 	thing.huge = 7;
-	thing.part.more = 1;
+	thing.part.size = 1;
 	o = fields_write(table, &thing);
 	ck_assert(json_object_object_get_ex(o, "huge", NULL));
-	ck_assert(json_object_object_get_ex(o, "part", NULL));
+	ck_assert(json_object_object_get_ex(o, "part", &part));
+	/* A 0 that is in its range is given. */
+	ck_assert(json_object_object_get_ex(part, "more", NULL));
 	json_object_put(o);
 }
 END_TEST
@@ -212,6 +214,9 @@ static const struct {
 	{"{\"name\":\"ab\",\"huge\":-18446744073709551609}", "thing.huge",
 		"between 7"},
 	{"{\"name\":\"ab\",\"huge\":\"7\"}", "thing.huge", "integer"},
+	{"{\"name\":\"ab\",\"part\":{\"size\":4,\"more\":-1}}",
+		"thing.part.more", "between 0 and 100"},
+	{"{\"name\":\"ab\",\"later\":{\"a\":1}}", "thing.later", "not supp"},
 	{"{\"name\":\"ab\",\"part\":7}", "thing.part", "an object"},
 	{"{\"name\":\"ab\",\"part\":[]}", "thing.part", "an object"},
 	{"{\"name\":\"ab\",\"part\":{}}", "thing.part.size", "missing"},
@@ -228,6 +233,23 @@ START_TEST(what_does_not_fit_is_refused_by_name)
 	ck_assert_int_eq(read_as(refused[_i].text, false), -EINVAL);
 	ck_assert_str_eq(err.field, refused[_i].field);
 	ck_assert_msg(strstr(err.msg, refused[_i].word) != NULL, "%s", err.msg);
+}
+END_TEST
+
+START_TEST(character_classes_hold_what_they_say)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "abcdefghijklmnopqrstuvwxyz0123456789_";
+
+	for (int i = 0; i < 256; i++) {
+		char c = (char)i;
+		bool word = c && strchr(letters, c), print = i > 31 && i < 127;
+
+		ck_assert_int_eq(is_word_char(c), word);
+		ck_assert_int_eq(is_id_char(c), word || c == '-');
+		ck_assert_int_eq(is_cmdline_char(c), print);
+		ck_assert_int_eq(is_file_char(c), print && c != '/');
+	}
 }
 END_TEST
 
@@ -282,21 +304,86 @@ START_TEST(an_errno_has_one_status)
 }
 END_TEST
 
-START_TEST(a_machine_config_that_is_replaced_gets_defaults)
-{
-	static const char text[] = "{\"vcpu_count\":2,\"mem_size_mib\":64}";
-	struct json_object *o = json_parse(text, strlen(text), &err);
-	struct vm_config c;
+/* ---- rate limiters ---- */
 
-	vm_config_init(&c);
-	c.machine_config.smt = true;
-	ck_assert_int_eq(machine_config_read(o, true, &c, &err), 0);
-	ck_assert(c.machine_config.smt);
-	ck_assert_int_eq(machine_config_read(o, false, &c, &err), 0);
-	ck_assert(!c.machine_config.smt);
-	ck_assert_uint_eq(c.machine_config.vcpu_count, 2);
+static const struct field limited_table[] = {
+	RATE_LIMITER(struct vm_entropy, rate_limiter),
+	{NULL},
+};
+
+static int read_limiter(const char *text, struct vm_entropy *ret)
+{
+	struct json_object *o = json_parse(text, strlen(text), &err);
+	int r;
+
+	ck_assert_msg(o != NULL, "%s: %s", text, err.msg);
+	r = fields_read(limited_table, o, "entropy", false, ret, &err);
 	json_object_put(o);
-	vm_config_fini(&c);
+	return r;
+}
+
+static const struct {
+	const char *bucket;
+	bool good;
+} buckets[] = {
+	{"{\"size\":1,\"refill_time\":1}", true},
+	{"{\"size\":9223372036854775807,\"refill_time\":9223372036854,"
+	 "\"one_time_burst\":9223372036854775807}",
+		true},
+	{"{\"size\":0,\"refill_time\":0}", true},
+	{"{\"size\":0,\"refill_time\":0,\"one_time_burst\":0}", true},
+	{"{\"size\":0,\"refill_time\":1}", false},
+	{"{\"size\":1,\"refill_time\":0}", false},
+	{"{\"size\":0,\"refill_time\":0,\"one_time_burst\":1}", false},
+	{"{\"size\":1,\"refill_time\":9223372036855}", false},
+	{"{\"size\":9223372036854775808,\"refill_time\":1}", false},
+	{"{\"size\":18446744073709551616,\"refill_time\":1}", false},
+	{"{\"size\":1}", false},
+	{"{\"refill_time\":1}", false},
+};
+
+START_TEST(a_bucket_limits_or_does_not)
+{
+	static const char *const names[] = {"bandwidth", "ops"};
+	struct vm_entropy e = {false};
+	char text[256];
+
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(text, sizeof(text), "{\"rate_limiter\":{\"%s\":%s}}",
+			names[i], buckets[_i].bucket);
+		ck_assert_int_eq(
+			read_limiter(text, &e), buckets[_i].good ? 0 : -EINVAL);
+		if (!buckets[_i].good)
+			ck_assert_ptr_nonnull(strstr(err.field, names[i]));
+	}
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	bool bandwidth, ops;
+} updates[] = {
+	{"{}", false, false},
+	{"{\"l\":null}", false, false},
+	{"{\"l\":{}}", false, false},
+	{"{\"l\":{\"bandwidth\":null,\"ops\":null}}", false, false},
+	{"{\"l\":{\"bandwidth\":{}}}", true, false},
+	{"{\"l\":{\"ops\":{}}}", false, true},
+	{"{\"l\":{\"ops\":{},\"bandwidth\":{}}}", true, true},
+};
+
+START_TEST(an_update_means_the_buckets_it_names)
+{
+	const struct vm_rate_limiter read = {.ops = {1, 2, 3}};
+	struct json_object *o =
+		json_parse(updates[_i].text, strlen(updates[_i].text), &err);
+	struct api_limiter_update u;
+
+	limiter_update_read(o, "l", &read, &u);
+	ck_assert_int_eq(u.has_bandwidth, updates[_i].bandwidth);
+	ck_assert_int_eq(u.has_ops, updates[_i].ops);
+	ck_assert_uint_eq(u.to.ops.one_time_burst, 2);
+	json_object_put(o);
 }
 END_TEST
 
@@ -310,6 +397,7 @@ int main(void)
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, each_kind_reaches_its_member);
 	tcase_add_test(t, what_is_not_given_or_null_stays);
+	tcase_add_test(t, character_classes_hold_what_they_say);
 	tcase_add_test(t, an_object_is_read_as_a_whole);
 	tcase_add_test(t, what_was_not_given_is_not_written);
 	tcase_add_test(t, what_is_written_reads_back);
@@ -320,7 +408,10 @@ int main(void)
 	tcase_add_test(t, a_string_that_is_read_again_replaces_the_first);
 	tcase_add_loop_test(t, an_errno_has_one_status, 0,
 		sizeof(statuses) / sizeof(statuses[0]));
-	tcase_add_test(t, a_machine_config_that_is_replaced_gets_defaults);
+	tcase_add_loop_test(t, a_bucket_limits_or_does_not, 0,
+		sizeof(buckets) / sizeof(buckets[0]));
+	tcase_add_loop_test(t, an_update_means_the_buckets_it_names, 0,
+		sizeof(updates) / sizeof(updates[0]));
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
