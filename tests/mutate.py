@@ -74,6 +74,8 @@ TARGETS = {
     "api/rate_limiter.c": ("test_fields", [
         "api/fields.c", "api/errors.c", "api/json.c", "api/json_check.c",
         "base/text.c"]),
+    "virtio/vsock_buf.c": ("test_vsock_buf", ["virtio/iovs.c"]),
+    "virtio/vsock_pkt.c": ("test_vsock_pkt", ["virtio/iovs.c"]),
     "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
     "net/mmds_http.c": ("test_mmds_http", []),
     "net/mmds_image.c": ("test_mmds_image", MMDS_IMAGE),
@@ -174,6 +176,15 @@ EQUIVALENT = {
     ("api/fields.c", "gone", "!copy"): NEVER,
     ("api/fields.c", "gone", "json_object_is_type(v, json_type_string)"):
         "equal: nothing else reads like a choice",
+    ("virtio/vsock_buf.c", "gone", "p == MAP_FAILED"): NEVER,
+    ("virtio/vsock_buf.c", "gone", "a->mem"): "equal: nothing is unmapped",
+    ("virtio/vsock_buf.c", "edge", "a->n_promised < POOL_BLOCKS"): SAME,
+    ("virtio/vsock_buf.c", "edge", "credit < VSOCK_CREDIT_MIN"): SAME,
+    ("virtio/vsock_buf.c", "edge", "a->n_touched > KEEP_BLOCKS"):
+        "equal: a system call more or less",
+    ("virtio/vsock_buf.c", "edge", "n > len"): SAME,
+    ("virtio/vsock_buf.c", "edge", "len > left"): SAME,
+    ("virtio/vsock_buf.c", "edge", "len > b->len"): SAME,
     ("block/blk_req.c", "edge", "sector <= rules->capacity_sectors"):
         "equal: any length is over the end",
     ("vmm/config_check.c", "edge", "c->n_drives > 0"): ZEROS,

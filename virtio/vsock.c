@@ -19,6 +19,10 @@ enum { RX, TX, EVENT };
 
 _Static_assert(offsetof(struct vsock, dev) == 0, "a device is its vsock");
 
+_Static_assert(VSOCK_MEMORY_BYTES / 16 >
+		       VSOCK_MAX_CONNECTIONS * sizeof(struct vsock_conn),
+	"the table is within its promise");
+
 static struct vsock *vsock_of(struct virtio_dev *d)
 {
 	return (struct vsock *)d;

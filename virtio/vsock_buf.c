@@ -11,6 +11,8 @@
  * and VSOCK_CREDIT_MIN beyond. */
 #define POOL_BLOCKS 4096u
 #define SHARE 64u
+_Static_assert(POOL_BLOCKS / SHARE * VSOCK_BLOCK_BYTES == VSOCK_CREDIT_MAX,
+	"the first one's share");
 
 /* What was touched is given back when it is worth a system call. */
 #define KEEP_BLOCKS 64u
@@ -57,8 +59,6 @@ uint32_t vsock_arena_promise(struct vsock_arena *a)
 	credit = share * VSOCK_BLOCK_BYTES;
 	if (credit < VSOCK_CREDIT_MIN)
 		credit = VSOCK_CREDIT_MIN;
-	if (credit > VSOCK_CREDIT_MAX)
-		credit = VSOCK_CREDIT_MAX;
 	a->n_promised += blocks_of(credit);
 	assert(a->n_promised <= a->n_blocks);
 	return credit;

@@ -6,8 +6,7 @@ static bool op_is_sound(const struct virtio_vsock_hdr *hdr, size_t payload)
 {
 	if (hdr->op == VIRTIO_VSOCK_OP_RW)
 		return hdr->len <= payload;
-	return hdr->op >= VIRTIO_VSOCK_OP_REQUEST &&
-	       hdr->op <= VIRTIO_VSOCK_OP_CREDIT_REQUEST;
+	return hdr->op <= VIRTIO_VSOCK_OP_CREDIT_REQUEST;
 }
 
 enum vsock_verdict vsock_pkt_parse(

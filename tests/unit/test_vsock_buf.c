@@ -196,6 +196,21 @@ START_TEST(memory_nobody_waits_in_goes_back)
 }
 END_TEST
 
+/* As long as one byte waits somewhere, nothing is given back. */
+START_TEST(blocks_are_used_again)
+{
+	struct vsock_buf c = {0};
+
+	append(&c, 0, 1);
+	for (uint32_t i = 0; i < 2 * a.n_blocks; i++) {
+		append(&b, 0, 10);
+		expect(&b, 0, 10);
+	}
+	ck_assert_uint_eq(a.n_touched, 2);
+	expect(&c, 0, 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("vsock_buf");
@@ -207,6 +222,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, two_buffers_do_not_mix);
 	tcase_add_test(tc, the_first_get_much_and_the_last_enough);
 	tcase_add_test(tc, there_is_room_for_all_that_is_promised);
+	tcase_add_test(tc, blocks_are_used_again);
 	tcase_add_test(tc, memory_nobody_waits_in_goes_back);
 	suite_add_tcase(s, tc);
 	return s;

@@ -123,6 +123,45 @@ START_TEST(one_read_fills_several_buffers)
 }
 END_TEST
 
+/* One behind the other, in more pieces than one write takes. */
+START_TEST(packets_that_come_together_are_written_in_order)
+{
+	enum { PACKETS = 20, PIECES = 29, PIECE = 10 };
+	static uint8_t data[PACKETS * PIECES * PIECE], back[sizeof(data)];
+	uint32_t lens[PIECES + 2] = {sizeof(hdr)};
+	struct link l;
+
+	vsock_guest_up(&g, GUEST_V1 | GUEST_INDIRECT, 4);
+	l = open_guest(&g, 52, 53);
+	for (unsigned i = 1; i <= PIECES; i++)
+		lens[i] = PIECE;
+	fill(data, 0, sizeof(data));
+	g.holds_kicks = true;
+	for (unsigned i = 0; i < PACKETS; i++) {
+		const struct virtio_vsock_hdr h = {.src_cid = GUEST_CID,
+			.dst_cid = 2,
+			.src_port = 53,
+			.dst_port = 52,
+			.len = PIECES * PIECE,
+			.type = VIRTIO_VSOCK_TYPE_STREAM,
+			.op = OP(RW),
+			.buf_alloc = 1 << 20};
+		uint8_t *to = vsock_guest_tx_memory(&g);
+
+		memcpy(to, &h, sizeof(h));
+		memcpy(to + sizeof(h), data + (size_t)i * h.len, h.len);
+		g.holds_kicks = i < PACKETS - 1;
+		vsock_guest_offer(&g, &g.tx, lens, false);
+	}
+	vsock_host_read(l.fd, back, sizeof(back));
+	check_bytes(back, 0, sizeof(back));
+	/* All of the chains come back. */
+	vsock_guest_sync(&g);
+	ck_assert_uint_eq(((uint16_t *)g.tx.used)[1], PACKETS + 1);
+	close(l.fd);
+}
+END_TEST
+
 START_TEST(many_connections_keep_their_bytes_apart)
 {
 	struct link *l = calloc(MANY, sizeof(*l));
@@ -549,6 +588,7 @@ static Suite *suite(void)
 
 	tcase_add_checked_fixture(bytes, setup, teardown);
 	tcase_add_test(bytes, one_read_fills_several_buffers);
+	tcase_add_test(bytes, packets_that_come_together_are_written_in_order);
 	tcase_add_test(bytes, many_connections_keep_their_bytes_apart);
 	tcase_add_test(bytes, a_guest_gets_no_more_than_it_has_room_for);
 	tcase_add_test(bytes, early_bytes_need_credit_too);

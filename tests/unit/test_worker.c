@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -331,6 +332,8 @@ static struct {
 	short events;
 } wait_args;
 
+static struct msghdr message;
+
 static void submit_poll(void *arg)
 {
 	(void)arg;
@@ -368,6 +371,50 @@ START_TEST(a_poll_tells_once_what_has_come)
 	worker_call(w, submit_poll, NULL);
 	probe_wait(&ops[0]);
 	ck_assert_int_eq(ops[0].res, POLLIN | POLLHUP);
+	end();
+	close(fds[0]);
+}
+END_TEST
+
+static void submit_message(void *arg)
+{
+	if (arg)
+		worker_sendmsg(w, &wait_args.p->op, wait_args.file, &message);
+	else
+		worker_recvmsg(w, &wait_args.p->op, wait_args.file, &message);
+}
+
+static int32_t exchange(bool send)
+{
+	worker_call(w, submit_message, send ? &message : NULL);
+	probe_wait(&ops[0]);
+	return ops[0].res;
+}
+
+START_TEST(messages_do_not_wait_and_raise_no_signal)
+{
+	static char text[8];
+	struct iovec v = {text, sizeof(text)};
+	int fds[2];
+
+	message = (struct msghdr){.msg_iov = &v, .msg_iovlen = 1};
+	start_with_spares(1);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	probe_init(&ops[0]);
+	wait_args.p = &ops[0];
+	ck_assert_int_eq(install_fd(fds[0], &wait_args.file), 0);
+	ck_assert_int_eq(exchange(false), -EAGAIN);
+	ck_assert_int_eq(write(fds[1], "hello", 5), 5);
+	ck_assert_int_eq(exchange(false), 5);
+	ck_assert_mem_eq(text, "hello", 5);
+	ck_assert_int_eq(exchange(true), 8);
+	ck_assert_int_eq(read(fds[1], text, sizeof(text)), 8);
+	/* Until it is full. */
+	while (exchange(true) > 0)
+		;
+	ck_assert_int_eq(ops[0].res, -EAGAIN);
+	close(fds[1]);
+	ck_assert_int_eq(exchange(true), -EPIPE);
 	end();
 	close(fds[0]);
 }
@@ -1004,6 +1051,7 @@ static TCase *files_case(void)
 
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, a_poll_tells_once_what_has_come);
+	tcase_add_test(t, messages_do_not_wait_and_raise_no_signal);
 	tcase_add_test(t, polls_leave_room_for_the_rest);
 	tcase_add_test(t, spare_places_are_used_again_and_have_an_end);
 	tcase_add_test(t, a_removed_file_is_let_go_of);

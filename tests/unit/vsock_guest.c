@@ -76,7 +76,7 @@ static void on_needs_reset(void *arg)
 	__atomic_fetch_add(&g->needs_reset, 1, __ATOMIC_RELEASE);
 }
 
-static void listen_somewhere(struct vsock_guest *g)
+void vsock_guest_listen(struct vsock_guest *g)
 {
 	static unsigned n;
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -111,7 +111,7 @@ void vsock_guest_make(struct vsock_guest *g, uint64_t patience_ns)
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert(ram != MAP_FAILED);
 	assert(gmem_add(&g->mem, RAM_GPA, ram, RAM_BYTES) == 0);
-	listen_somewhere(g);
+	vsock_guest_listen(g);
 	config.listen_fd = g->listen_fd;
 	g->irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (worker_create(&g->worker, &wc, &err) < 0 ||
@@ -121,6 +121,15 @@ void vsock_guest_make(struct vsock_guest *g, uint64_t patience_ns)
 		g->dev->ops->attach(g->dev, &err) < 0 ||
 		worker_start(g->worker, &err) < 0)
 		give_up(err.msg);
+}
+
+void vsock_guest_borrow(struct vsock_guest *g, const struct gmem *mem,
+	struct virtio_mmio *m, struct virtio_dev *dev, struct worker *worker)
+{
+	g->mem = *mem;
+	g->m = m;
+	g->dev = dev;
+	g->worker = worker;
 }
 
 void vsock_guest_free(struct vsock_guest *g)
@@ -245,7 +254,8 @@ static void publish(struct vsock_guest *g, struct guest_queue *q, unsigned i)
 	__atomic_store_n(
 		&avail->idx, (uint16_t)(avail->idx + 1), __ATOMIC_SEQ_CST);
 	q->n_offered++;
-	reg(g, VIRTIO_MMIO_QUEUE_NOTIFY, q->index);
+	if (!g->holds_kicks)
+		reg(g, VIRTIO_MMIO_QUEUE_NOTIFY, q->index);
 }
 
 void vsock_guest_offer(struct vsock_guest *g, struct guest_queue *q,

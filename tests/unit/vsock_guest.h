@@ -44,12 +44,19 @@ struct vsock_guest {
 	char path[64];
 	bool split_headers; /* over several descriptors; else one a packet */
 	bool indirect;
+	bool holds_kicks;            /* the device hears of nothing new */
 	unsigned needs_reset, wakes; /* how often the device said so */
 };
 
 /* All of it, with the driver not up yet. patience_ns: as vsock_config. */
 void vsock_guest_make(struct vsock_guest *g, uint64_t patience_ns);
 void vsock_guest_free(struct vsock_guest *g);
+/* The same with a device that is there already, in 16 MiB of memory at 0, to be
+ * freed by whoever made it. */
+void vsock_guest_borrow(struct vsock_guest *g, const struct gmem *mem,
+	struct virtio_mmio *m, struct virtio_dev *dev, struct worker *worker);
+/* A listening socket at g->path, which is removed by the caller then. */
+void vsock_guest_listen(struct vsock_guest *g);
 
 /* The driver, up to DRIVER_OK, and n receive buffers. */
 void vsock_guest_up(
