@@ -22,7 +22,8 @@
 #define LAYOUT_RESET_VECTOR 0xffff0ull
 #define LAYOUT_HIGH_RAM 0x100000ull /* kernels go here */
 
-/* The hole below 4 GiB; RAM that would lie in it continues at 4 GiB. */
+/* The hole below 4 GiB; RAM that would lie in it continues at 4 GiB. Behind it
+ * come memory to plug and files, where memory_plan.h says. */
 #define LAYOUT_HOLE 0xc0000000ull
 #define LAYOUT_HOLE_END 0x100000000ull
 #define LAYOUT_VIRTIO 0xd0000000ull /* one page each */
