@@ -85,10 +85,10 @@ void net_mark_all(struct net *n)
 /* ---- serving ---- */
 
 /* Buffers came: for every queue of the tap whose packets go there. */
-static void mark_rx(struct net *n, unsigned vq)
+static void mark_rx(struct net *n, const struct virtq *vq)
 {
 	for (unsigned i = 0; i < n->config.n_pairs; i++)
-		if (net_rx_vq(&n->rx[i]) == &n->vqs[vq])
+		if (net_rx_vq(&n->rx[i]) == vq)
 			n->rx_marked |= 1u << i;
 }
 
@@ -101,7 +101,7 @@ static void serve(struct net *n)
 		net_ctrl_serve(n);
 	for (unsigned i = 0; i < n->n_pairs; i++)
 		if (marked & BIT(2 * i))
-			mark_rx(n, 2 * i);
+			mark_rx(n, net_rxq(n, i));
 	rx_marked = n->rx_marked;
 	n->rx_marked = 0;
 	for (unsigned i = 0; i < n->config.n_pairs; i++)
@@ -195,12 +195,12 @@ static unsigned find_ctrl_vq(const struct net *n)
 	return vq;
 }
 
-static unsigned count_pairs(const struct net *n)
+static unsigned count_pairs(struct net *n)
 {
 	unsigned max = acked(n, VIRTIO_NET_F_MQ) ? n->config.n_pairs : 1;
 	unsigned i = 0;
 
-	while (i < max && n->vqs[2 * i].ready && n->vqs[2 * i + 1].ready)
+	while (i < max && net_rxq(n, i)->ready && net_txq(n, i)->ready)
 		i++;
 	return i;
 }
@@ -219,7 +219,7 @@ static void start_on_worker(void *arg)
 	for (unsigned i = 0; i < n->config.n_pairs; i++)
 		net_rx_start(&n->rx[i]);
 	for (unsigned i = 0; i < n->n_pairs; i++)
-		net_tx_start(&n->tx[i], &n->vqs[2 * i + 1]);
+		net_tx_start(&n->tx[i], net_txq(n, i));
 	net_tap_start(n);
 	net_mmds_start(n);
 	/* The driver may have kicked before it said DRIVER_OK. */

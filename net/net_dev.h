@@ -165,6 +165,17 @@ struct net {
 	bool idle; /* not running, and no operation to come */
 };
 
+/* A pair's two. */
+static inline struct virtq *net_rxq(struct net *n, size_t pair)
+{
+	return &n->vqs[2 * pair];
+}
+
+static inline struct virtq *net_txq(struct net *n, size_t pair)
+{
+	return &n->vqs[2 * pair + 1];
+}
+
 /* net.c */
 void net_count(uint64_t *counter, uint64_t n);
 void net_settle_later(struct net *n);

@@ -41,7 +41,7 @@ struct virtq *net_rx_vq(const struct net_rx *rx)
 {
 	/* All queues of the tap are read, whatever number the driver uses: the
 	 * host spreads its packets over all of them. */
-	return &rx->net->vqs[2 * (rx->index % rx->net->n_active)];
+	return net_rxq(rx->net, rx->index % rx->net->n_active);
 }
 
 static size_t small_bytes(const struct net *n)

@@ -31,7 +31,7 @@ static int create_net(struct vm *vm, unsigned index, const struct msg_net *net,
 		.on_error = on_net_error,
 	};
 	struct worker *worker;
-	struct vm_slot *slot;
+	struct vm_slot *slot = NULL;
 	int r;
 
 	memcpy(config.mac, net->mac, sizeof(config.mac));

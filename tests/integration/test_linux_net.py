@@ -226,10 +226,10 @@ def send_file(vm, t, netns, host, name, to_guest):
     path = t.path(name)
     if to_guest:
         images.random_file(path, 2 * images.MIB)
-        command = f"socat -u OPEN:{path} TCP-LISTEN:5001,bind={host}"
+        command = f"socat -u OPEN:{path} TCP-LISTEN:5001,bind={host},reuseaddr"
         run = f"socat -u TCP:{host}:5001,retry=20,interval=0.1 - | sha256sum"
     else:
-        command = (f"socat -u TCP-LISTEN:5001,bind={host} "
+        command = (f"socat -u TCP-LISTEN:5001,bind={host},reuseaddr "
                    f"OPEN:{path},creat,trunc")
         run = ("head -c 2097152 /dev/urandom > /tmp/sent && socat -u "
                f"OPEN:/tmp/sent TCP:{host}:5001,retry=20,interval=0.1 "
