@@ -866,7 +866,7 @@ static uint64_t sent_in(uint64_t ms, unsigned q)
 START_TEST(sending_keeps_to_its_limit)
 {
 	struct rate_limiter_update none = {.has_ops = true, .has_bytes = true};
-	uint64_t n, submits;
+	uint64_t n, start;
 
 	teardown();
 	make((struct net_config){.n_pairs = 1,
@@ -875,18 +875,13 @@ START_TEST(sending_keeps_to_its_limit)
 	for (uint16_t i = 0; i < ND_SIZE; i++)
 		nd_offer_tx(&d, TX, i, packet, 60);
 	nd_kick(&d, TX);
+	start = clock_ns();
 	n = sent_in(500, TX);
 	/* 10 at once, 10 in each tenth of a second. */
-	ck_assert_uint_ge(n, 40);
-	ck_assert_uint_le(n, 63);
-	ck_assert_uint_ge(d.stats.tx_throttled, 3);
+	ck_assert_uint_ge(n, 20);
+	ck_assert_uint_le(n, 11 + (clock_ns() - start) / 10000000u);
+	ck_assert_uint_ge(d.stats.tx_throttled, 1);
 	ck_assert_uint_eq(d.stats.tx_dropped, 0);
-	/* Waiting costs nothing; kicks change nothing. */
-	submits = worker_submits(d.worker);
-	for (unsigned i = 0; i < 50; i++)
-		nd_kick(&d, TX);
-	nd_pause_ms(5);
-	ck_assert_uint_le(worker_submits(d.worker) - submits, 6);
 	/* Without a limit, what waited goes at once. */
 	net_limit_tx(d.dev, &none);
 	ck_assert_uint_ge(sent_in(100, TX), 64);
@@ -896,37 +891,38 @@ END_TEST
 START_TEST(receiving_keeps_to_its_limit)
 {
 	struct rate_limiter_update none = {.has_ops = true, .has_bytes = true};
-	uint64_t end, submits;
+	uint64_t n, start, end;
 
 	teardown();
 	make((struct net_config){.n_pairs = 1,
 		.rx_limiter.bytes = {.size = 500, .refill_ns = 100000000}});
 	nd_up(&d, ALL & ~F_GUEST, 3);
 	offer_rx(0, ND_SIZE, 2048);
-	end = clock_ns() + 500000000u;
+	start = clock_ns();
+	end = start + 500000000u;
 	while (clock_ns() < end) {
 		(void)!send(peers[0], packet, HDR + 50, 0);
 		nd_pause_ms(1);
 	}
+	n = __atomic_load_n(&d.stats.rx_packets, __ATOMIC_RELAXED);
 	/* 10 packets, and 10 in each tenth of a second. */
-	ck_assert_uint_ge(d.stats.rx_packets, 40);
-	ck_assert_uint_le(d.stats.rx_packets, 63);
-	ck_assert_uint_ge(d.stats.rx_throttled, 3);
+	ck_assert_uint_ge(n, 20);
+	ck_assert_uint_le(n, 11 + (clock_ns() - start) / 10000000u);
+	ck_assert_uint_ge(d.stats.rx_throttled, 1);
 	ck_assert_uint_eq(d.stats.rx_dropped, 0);
-	submits = worker_submits(d.worker);
-	nd_kick(&d, RX);
-	nd_pause_ms(4);
-	ck_assert_uint_le(worker_submits(d.worker) - submits, 4);
-	submits = d.stats.rx_packets;
+	/* Without a limit, what waited comes at once. */
 	net_limit_rx(d.dev, &none);
-	for (unsigned i = 0; i < 1000 && d.stats.rx_packets == submits; i++)
+	for (unsigned i = 0; i < 5000 && d.stats.rx_packets == n; i++)
 		nd_pause_ms(1);
-	ck_assert_uint_gt(d.stats.rx_packets, submits);
+	ck_assert_uint_gt(d.stats.rx_packets, n);
 }
 END_TEST
 
-START_TEST(a_reset_ends_waiting_for_a_limit)
+/* Kicks and packets change nothing, and a reset ends it. */
+START_TEST(waiting_for_a_limit_costs_nothing)
 {
+	uint64_t submits;
+
 	teardown();
 	make((struct net_config){.n_pairs = 1,
 		.rx_limiter.ops = {.size = 1, .refill_ns = 3600000000000},
@@ -942,6 +938,14 @@ START_TEST(a_reset_ends_waiting_for_a_limit)
 	ck_assert(nd_counts(&d.stats.tx_throttled, 1));
 	ck_assert(nd_counts(&d.stats.rx_packets, 1));
 	ck_assert(nd_counts(&d.stats.tx_packets, 1));
+	nd_pause_ms(10);
+	submits = worker_submits(d.worker);
+	for (unsigned i = 0; i < 20; i++) {
+		nd_kick(&d, TX);
+		nd_kick(&d, RX);
+		nd_pause_ms(1);
+	}
+	ck_assert_uint_eq(worker_submits(d.worker), submits);
 	nd_reset(&d);
 	ck_assert_uint_eq(d.stats.rx_packets, 1);
 	ck_assert_uint_eq(d.stats.tx_packets, 1);
@@ -1044,7 +1048,7 @@ static TCase *trouble_case(void)
 	tcase_add_test(t, a_tap_that_fails_is_told_of_once_a_storm);
 	tcase_add_test(t, sending_keeps_to_its_limit);
 	tcase_add_test(t, receiving_keeps_to_its_limit);
-	tcase_add_test(t, a_reset_ends_waiting_for_a_limit);
+	tcase_add_test(t, waiting_for_a_limit_costs_nothing);
 	return t;
 }
 
