@@ -180,6 +180,42 @@ EQUIVALENT = {
     ("virtio/rate_limiter.c", "edge", "enough_ns > soon_ns"): SAME,
     ("virtio/rate_limiter.c", "edge", "rest > b->tokens"): SAME,
     ("virtio/rate_limiter.c", "edge", "for_bytes > for_ops"): SAME,
+    ("virtio/worker_loop.c", "edge", "(*at)->deadline_ns <= deadline_ns"):
+        "equal: of two at the same time, either may be first",
+    ("virtio/worker_loop.c", "edge", "w->timers->deadline_ns <= now"):
+        "equal: it is the next turn's",
+    ("virtio/worker_loop.c", "edge", "w->timers->deadline_ns > now"): SAME,
+    ("virtio/worker_loop.c", "edge", "cqe->res < 0"):
+        "equal: a poll tells of some event",
+    ("virtio/worker_loop.c", "edge", "left > LONGEST_SLEEP_NS"): SAME,
+    ("virtio/worker_loop.c", "gone", "left > LONGEST_SLEEP_NS"):
+        "newer kernels saturate by themselves",
+    ("virtio/worker_loop.c", "edge",
+     "w->in_flight - w->n_polls >= w->in_flight_max"):
+        "equal: there is room to spare",
+    ("virtio/worker_loop.c", "gone", "!w->renews"):
+        "equal: it costs time alone",
+    ("virtio/worker_loop.c", "gone", "!may_wait_long(op)"):
+        "equal: it costs time alone",
+    ("virtio/worker_loop.c", "gone", "!sqe"):
+        "the second: the kernel takes what is submitted",
+    ("virtio/worker_loop.c", "gone", "res == -EINTR"):
+        "only of requests that block a thread",
+    ("virtio/worker_loop.c", "gone", "!w->ready.first"): SAME,
+    ("virtio/worker_files.c", "gone", "res == -ETIME"):
+        "equal: there is nothing to renew when it stops",
+    ("virtio/worker_files.c", "gone", "n < 8"): "equal: more allocations",
+    ("virtio/worker_files.c", "gone", "(n & (n - 1))"):
+        "equal: more allocations",
+    ("virtio/worker_files.c", "gone", "!p"): NEVER,
+    ("virtio/worker_files.c", "gone", "!files"): NEVER,
+    ("virtio/worker_files.c", "edge", "w->files[i] >= 0"):
+        "equal: 0 is standard input, which is open",
+    ("virtio/worker_files.c", "edge", "index < w->spare_hint"): SAME,
+    ("virtio/worker_files.c", "gone", "worker_current != w"):
+        "equal: the kernel refuses another thread",
+    ("virtio/worker_files.c", "gone", "w->renews"):
+        "equal: it costs time alone",
     ("block/raw.c", "edge", "io->len < sizeof(zeroes)"): SAME,
     ("block/raw.c", "edge", "io->len < BOUNCE_BYTES"): SAME,
     ("block/raw.c", "edge", "res < 0"): "equal: nothing was moved",

@@ -143,7 +143,7 @@ void worker_timer(struct worker *w, struct worker_op *op, uint64_t deadline_ns)
 	struct worker_op **at = &w->timers;
 
 	assert(op->state == WORKER_OP_IDLE && may_use(w));
-	if (w->stopping || w->state == WORKER_STOPPED) {
+	if (w->stopping) {
 		make_ready(w, op, -ECANCELED);
 		return;
 	}
@@ -311,8 +311,7 @@ static bool fill(struct worker *w)
 	while ((op = w->waiting.first)) {
 		struct io_uring_sqe *sqe;
 
-		if (op->opcode != IORING_OP_POLL_ADD &&
-			w->in_flight - w->n_polls >= w->in_flight_max)
+		if (w->in_flight - w->n_polls >= w->in_flight_max)
 			return false;
 		sqe = io_uring_get_sqe(&w->ring);
 		if (!sqe)
@@ -386,6 +385,9 @@ static void complete(struct worker *w, const struct io_uring_cqe *cqe)
 		watch = &w->watches[data >> 2];
 		if (!(cqe->flags & IORING_CQE_F_MORE))
 			watch->armed = false;
+		/* Cancelled: armed again, it looks by itself. */
+		if (cqe->res < 0)
+			break;
 		/* Kicks could come for ever; calls are waited for. */
 		if (!w->stopping || watch->op == &w->call_op)
 			watch->op->done(watch->op, 0);

@@ -48,7 +48,7 @@ struct worker {
 	struct op_list ready;     /* to be called with op->res */
 	struct worker_op *timers; /* by deadline */
 	unsigned in_flight, in_flight_max;
-	unsigned n_polls; /* of those in flight: they are not limited */
+	unsigned n_polls; /* of those in flight: they take no room */
 	bool stopping;
 
 	/* Only where the kernel needs it; see worker_files.c. */

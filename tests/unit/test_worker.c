@@ -1,7 +1,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
-#include "virtio/worker.h"
+#include "virtio/worker_loop.h"
 
 #include <check.h>
 #include <errno.h>
@@ -298,6 +298,48 @@ START_TEST(a_signal_from_before_the_start_counts)
 }
 END_TEST
 
+#define N_WATCHES (3 * ENTRIES)
+
+/* More than go to the kernel at once. */
+START_TEST(there_may_be_many_watches)
+{
+	static struct probe kicks[N_WATCHES];
+	int fds[N_WATCHES];
+	unsigned index;
+
+	make_worker();
+	for (unsigned i = 0; i < N_WATCHES; i++) {
+		probe_init(&kicks[i]);
+		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		ck_assert_int_eq(worker_add_file(w, fds[i], &index), 0);
+		ck_assert_int_eq(worker_watch(w, &kicks[i].op, index), 0);
+	}
+	ck_assert_int_eq(worker_start(w, &err), 0);
+	for (unsigned i = 0; i < N_WATCHES; i++) {
+		fd_notify(fds[i]);
+		probe_wait(&kicks[i]);
+		ck_assert_uint_eq(kicks[i].done, 1);
+	}
+	end();
+	for (unsigned i = 0; i < N_WATCHES; i++)
+		close(fds[i]);
+}
+END_TEST
+
+START_TEST(watches_have_an_end)
+{
+	unsigned n = 0;
+
+	make_worker();
+	probe_init(&kick);
+	while (worker_watch(w, &kick.op, kick_file) == 0)
+		ck_assert_uint_lt(n++, WORKER_MAX_FILES);
+	ck_assert_uint_eq(n, WORKER_MAX_FILES - 1);
+	ck_assert_int_eq(worker_watch(w, &kick.op, kick_file), -ENOSPC);
+	end();
+}
+END_TEST
+
 /* Files that come and go */
 
 struct install {
@@ -534,6 +576,136 @@ START_TEST(a_removed_file_is_let_go_of)
 }
 END_TEST
 
+static void hold_files(void *arg)
+{
+	(void)arg;
+	w->renews = true;
+}
+
+static void renew_all(void *arg)
+{
+	unsigned *n = arg;
+
+	*n = 0;
+	for (struct worker_op *op = w->submitted; op; op = op->next)
+		++*n;
+	worker_loop_renew(w);
+}
+
+static void write_pipe(void *arg)
+{
+	static struct iovec v = {blocks, 1};
+
+	worker_writev(w, arg, wait_args.file, &v, 1, (uint64_t)-1);
+}
+
+/* As it is with kernels before 6.13, on any. */
+START_TEST(what_is_submitted_anew_notices_nothing)
+{
+	static uint8_t full[1 << 20];
+	int in[2], out[2];
+	unsigned in_file, n;
+
+	start_with_spares(2);
+	worker_call(w, hold_files, NULL);
+	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
+	ck_assert_int_gt(write(out[1], full, sizeof(full)), 0);
+	for (unsigned i = 0; i < 3; i++)
+		probe_init(&ops[i]);
+	ck_assert_int_eq(install_fd(in[0], &in_file), 0);
+	ck_assert_int_eq(install_fd(out[1], &wait_args.file), 0);
+	ck_assert_int_eq(fcntl(out[1], F_SETFL, 0), 0);
+	worker_call(w, write_pipe, &ops[0].op);
+	wait_args.file = in_file;
+	worker_call(w, read_spare, &ops[1].op);
+	wait_args.p = &ops[2];
+	wait_args.events = POLLIN;
+	worker_call(w, submit_poll, NULL);
+	fd_notify(kick_fd);
+	probe_wait(&kick);
+	for (unsigned i = 0; i < 3; i++) {
+		worker_call(w, renew_all, &n);
+		ck_assert_uint_eq(n, 3);
+		/* Of a watch it is another kick. */
+		probe_wait(&kick);
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(ops[i].done, 0);
+	ck_assert_int_gt(read(out[0], full, sizeof(full)), 0);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, 1);
+	worker_call(w, renew_all, &n);
+	ck_assert_uint_eq(n, 2);
+	probe_wait(&kick);
+	ck_assert_int_eq(write(in[1], "xy", 2), 2);
+	probe_wait(&ops[1]);
+	ck_assert_int_eq(ops[1].res, 1);
+	probe_wait(&ops[2]);
+	ck_assert_int_eq(ops[2].res, POLLIN);
+	worker_call(w, renew_all, &n);
+	ck_assert_uint_eq(n, 0);
+	probe_wait(&kick);
+	fd_notify(kick_fd);
+	probe_wait(&kick);
+	end();
+	for (unsigned i = 0; i < 2; i++) {
+		close(in[i]);
+		close(out[i]);
+	}
+}
+END_TEST
+
+static void renew_and_cancel(void *arg)
+{
+	unsigned n;
+
+	renew_all(&n);
+	worker_cancel(w, arg);
+}
+
+START_TEST(its_owner_can_still_cancel_it)
+{
+	int in[2];
+
+	start_with_spares(1);
+	worker_call(w, hold_files, NULL);
+	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+	probe_init(&ops[0]);
+	ck_assert_int_eq(install_fd(in[0], &wait_args.file), 0);
+	worker_call(w, read_spare, &ops[0].op);
+	fd_notify(kick_fd);
+	probe_wait(&kick);
+	worker_call(w, renew_and_cancel, &ops[0].op);
+	probe_wait(&ops[0]);
+	ck_assert_int_eq(ops[0].res, -ECANCELED);
+	end();
+	close(in[0]);
+	close(in[1]);
+}
+END_TEST
+
+/* A kick more tells of the one renewal that several removals ask for. */
+START_TEST(removals_are_renewed_for_together)
+{
+	unsigned index[4];
+
+	start_with_spares(4);
+	worker_call(w, hold_files, NULL);
+	fd_notify(kick_fd);
+	probe_wait(&kick);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(install_fd(file_fd, &index[i]), 0);
+	for (unsigned i = 0; i < 4; i++)
+		worker_call(w, remove_file, &index[i]);
+	probe_wait(&kick);
+	nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+	ck_assert_uint_eq(kick.done, 2);
+	end();
+}
+END_TEST
+
 /* What the kernel has in its hands ends where it began. */
 START_TEST(a_read_in_flight_keeps_its_file)
 {
@@ -749,8 +921,12 @@ START_TEST(what_waits_can_be_cancelled)
 	ck_assert_int_eq(worker_start(w, &err), 0);
 	for (unsigned i = 0; i < N_OPS; i++)
 		probe_init(&ops[i]);
-	if (_i == 0) {
+	if (_i < 2) {
 		worker_call(w, read_pipe, NULL);
+		/* More than the submission queue takes are in flight then. */
+		if (_i == 0)
+			nanosleep(
+				&(struct timespec){.tv_nsec = 30000000}, NULL);
 		worker_call(w, cancel_all, NULL);
 	} else {
 		worker_call(w, read_and_cancel, NULL);
@@ -763,6 +939,65 @@ START_TEST(what_waits_can_be_cancelled)
 	end();
 	close(fds[0]);
 	close(fds[1]);
+}
+END_TEST
+
+static void read_pipe_and_sync(void *arg)
+{
+	static struct iovec v = {blocks, 1};
+
+	(void)arg;
+	for (unsigned i = 0; i < ENTRIES + 4; i++)
+		worker_readv(w, &ops[i].op, pipe_file, &v, 1, (uint64_t)-1);
+	worker_fdatasync(w, &kick.op, file);
+}
+
+/* More than the submission queue takes, and none of them ends. */
+START_TEST(what_is_behind_a_full_queue_is_carried_out)
+{
+	int fds[2];
+
+	make_worker();
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	ck_assert_int_eq(worker_add_file(w, fds[0], &pipe_file), 0);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+	probe_init(&kick);
+	for (unsigned i = 0; i < ENTRIES + 4; i++)
+		probe_init(&ops[i]);
+	worker_call(w, read_pipe_and_sync, NULL);
+	probe_wait(&kick);
+	ck_assert_int_eq(kick.res, 0);
+	close(fds[1]);
+	for (unsigned i = 0; i < ENTRIES + 4; i++)
+		probe_wait(&ops[i]);
+	end();
+	close(fds[0]);
+}
+END_TEST
+
+static void queue_cancel_queue(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < 3; i++) {
+		worker_readv(w, &ops[i].op, file, &iov[i], 1, 0);
+		if (i == 1)
+			worker_cancel(w, &ops[1].op);
+	}
+}
+
+START_TEST(what_follows_a_cancelled_one_is_carried_out)
+{
+	start();
+	for (unsigned i = 0; i < 3; i++) {
+		iov[i] = (struct iovec){blocks[i], 512};
+		probe_init(&ops[i]);
+	}
+	worker_call(w, queue_cancel_queue, NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		probe_wait(&ops[i]);
+		ck_assert_int_eq(ops[i].res, i == 1 ? -ECANCELED : 512);
+	}
+	end();
 }
 END_TEST
 
@@ -865,6 +1100,71 @@ START_TEST(stop_waits_for_what_is_in_flight_and_cancels_timers)
 	ck_assert_uint_eq(kick.done, 1);
 	ck_assert_int_eq(kick.res, -ECANCELED);
 	end();
+}
+END_TEST
+
+static void begin_at_the_stop(struct worker_op *op, int32_t res)
+{
+	worker_writev(w, &ops[1].op, file, &iov[1], 1, 0);
+	probe_done(op, res);
+}
+
+static void defer_at_the_stop(struct worker_op *op, int32_t res)
+{
+	worker_defer(w, &ops[1].op);
+	probe_done(op, res);
+}
+
+/* From what the stop cancels. */
+START_TEST(what_is_begun_at_the_stop_is_finished)
+{
+	start();
+	probe_init(&ops[0]);
+	probe_init(&ops[1]);
+	ops[0].op.done = _i ? defer_at_the_stop : begin_at_the_stop;
+	iov[1] = (struct iovec){blocks[1], 512};
+	timer_args[0].p = &ops[0];
+	timer_args[0].deadline = clock_ns() + 3600000 * MS;
+	timer_args[1].p = NULL;
+	timer_args[2].p = NULL;
+	worker_call(w, set_timers, NULL);
+	worker_stop(w);
+	ck_assert_uint_eq(ops[0].done, 1);
+	ck_assert_uint_eq(ops[1].done, 1);
+	ck_assert_int_eq(ops[1].res, _i ? 0 : 512);
+	end();
+}
+END_TEST
+
+static void *stop_it(void *arg)
+{
+	worker_stop(arg);
+	return NULL;
+}
+
+/* A device that ends after its worker has begun to: it cancels what the worker
+ * waits for. */
+START_TEST(calls_are_run_while_the_stop_waits)
+{
+	pthread_t thread;
+	int fds[2];
+
+	make_worker();
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	ck_assert_int_eq(worker_add_file(w, fds[0], &pipe_file), 0);
+	ck_assert_int_eq(worker_start(w, &err), 0);
+	for (unsigned i = 0; i < N_OPS; i++)
+		probe_init(&ops[i]);
+	worker_call(w, read_pipe, NULL);
+	pthread_create(&thread, NULL, stop_it, w);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	worker_call(w, cancel_all, NULL);
+	pthread_join(thread, NULL);
+	for (unsigned i = 0; i < N_OPS; i++)
+		ck_assert_uint_eq(ops[i].done, 1);
+	end();
+	close(fds[0]);
+	close(fds[1]);
 }
 END_TEST
 
@@ -1055,6 +1355,9 @@ static TCase *files_case(void)
 	tcase_add_test(t, polls_leave_room_for_the_rest);
 	tcase_add_test(t, spare_places_are_used_again_and_have_an_end);
 	tcase_add_test(t, a_removed_file_is_let_go_of);
+	tcase_add_test(t, what_is_submitted_anew_notices_nothing);
+	tcase_add_test(t, its_owner_can_still_cancel_it);
+	tcase_add_test(t, removals_are_renewed_for_together);
 	tcase_add_test(t, a_read_in_flight_keeps_its_file);
 	return t;
 }
@@ -1066,8 +1369,12 @@ static TCase *life_case(void)
 	tcase_add_test(t, a_call_runs_on_the_worker_while_there_is_one);
 	tcase_add_test(t, calls_that_meet_the_stop_are_run_as_well);
 	tcase_add_test(t, a_signal_from_before_the_start_counts);
-	tcase_add_loop_test(t, what_waits_can_be_cancelled, 0, 2);
+	tcase_add_loop_test(t, what_waits_can_be_cancelled, 0, 3);
+	tcase_add_test(t, what_follows_a_cancelled_one_is_carried_out);
+	tcase_add_test(t, what_is_behind_a_full_queue_is_carried_out);
 	tcase_add_test(t, stop_waits_for_what_is_in_flight_and_cancels_timers);
+	tcase_add_loop_test(t, what_is_begun_at_the_stop_is_finished, 0, 2);
+	tcase_add_test(t, calls_are_run_while_the_stop_waits);
 	tcase_add_test(t, what_comes_too_late_is_cancelled);
 	tcase_add_test(t, what_was_queued_before_the_start_is_carried_out);
 	tcase_add_test(t, a_thread_that_cannot_start_is_an_error);
@@ -1106,6 +1413,8 @@ int main(void)
 	tcase_add_test(io, calls_of_many_threads_are_all_run);
 	tcase_add_test(kicks, each_signal_wakes_the_worker);
 	tcase_add_test(kicks, no_signal_is_lost_in_a_storm);
+	tcase_add_test(kicks, there_may_be_many_watches);
+	tcase_add_test(kicks, watches_have_an_end);
 	tcase_add_loop_test(
 		jail, it_lives_in_its_seccomp_filter, 0, SANITIZED ? 0 : 2);
 	suite_add_tcase(s, io);
