@@ -163,3 +163,10 @@ def steal_fd(pid, fd):
         return got
     finally:
         os.close(pidfd)
+
+
+def thread_cpu_seconds(pid, name):
+    """User and system time of the thread of that name."""
+    tid = next(t for t, n in threads(pid).items() if n == name)
+    stat = _read(f"/proc/{pid}/task/{tid}/stat").rsplit(")", 1)[1].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
