@@ -38,6 +38,11 @@ BLK = ["tests/unit/blk_fixture.c", "tests/unit/driver.c", "block/raw.c",
        "virtio/worker_loop.c", "virtio/uring.c", "virtio/rate_limiter.c",
        "virtio/mmio.c", "virtio/virtq.c", "virtio/gmem.c", "virtio/iovs.c",
        "base/log.c"]
+# A device, and all that it needs to run.
+RIG = ["tests/unit/rig.c", "tests/unit/driver.c", "virtio/vq_service.c",
+       "virtio/virtq.c", "virtio/mmio.c", "virtio/gmem.c", "virtio/iovs.c",
+       "virtio/worker.c", "virtio/worker_loop.c", "virtio/worker_files.c",
+       "virtio/uring.c"]
 
 # All of virtio-net but one file, and the service it leads to.
 NET_FILES = ["net/net.c", "net/net_ctrl.c", "net/net_mmds.c", "net/net_rx.c",
@@ -60,6 +65,16 @@ TARGETS = {
     "virtio/iovs.c": ("test_iovs", []),
     "virtio/virtq.c": ("test_virtq", ["tests/unit/driver.c", "virtio/mmio.c",
                                       "virtio/gmem.c", "virtio/iovs.c"]),
+    "virtio/balloon.c": ("test_balloon", RIG + [
+        "virtio/balloon_hint.c", "virtio/balloon_pages.c",
+        "virtio/balloon_stats.c"]),
+    "virtio/balloon_hint.c": ("test_balloon_hint", []),
+    "virtio/balloon_pages.c": ("test_balloon_pages", ["virtio/gmem.c"]),
+    "virtio/balloon_stats.c": ("test_balloon_stats", ["virtio/iovs.c"]),
+    "virtio/rng.c": ("test_rng", RIG + ["virtio/rate_limiter.c"]),
+    "virtio/vconsole.c": ("test_vconsole", RIG + ["virtio/rate_limiter.c"]),
+    "virtio/vq_service.c": ("test_vq_service", [
+        f for f in RIG if f != "virtio/vq_service.c"]),
     "virtio/mmio.c": ("test_mmio", ["tests/unit/driver.c", "virtio/virtq.c",
                                     "virtio/gmem.c", "virtio/iovs.c"]),
     "virtio/memdev.c": ("test_memdev", [
@@ -129,6 +144,37 @@ NEVER = "memory does not run out here"
 NO_DEVICE = "there is no block device here"
 ZEROS = "equal: what is not there is all zeros"
 EQUIVALENT = {
+    ("virtio/balloon.c", "edge", "n > RANGE_BYTES_PER_CALL"): SAME,
+    ("virtio/balloon.c", "edge", "all - *done < PFNS_PER_CALL"): SAME,
+    ("virtio/balloon.c", "edge", "now >= *ret_retry_ns"):
+        "equal: it is asked for a nanosecond later",
+    ("virtio/balloon.c", "edge", "ret_queues[role] >= 0"):
+        "equal: the first queue is the same by any count",
+    ("virtio/balloon.c", "gone", "!b"): NEVER,
+    ("virtio/balloon_hint.c", "edge", "h->last_run < FIRST_RUN"): SAME,
+    ("virtio/balloon_pages.c", "edge", "x < y"): SAME,
+    ("virtio/balloon_pages.c", "gone", "x < y"):
+        "glibc's qsort() only asks whether one is greater",
+    ("virtio/balloon_pages.c", "edge", "from < to"):
+        "equal: there is no page in 0 bytes",
+    ("virtio/balloon_pages.c", "edge", "at < off"): SAME,
+    ("virtio/balloon_pages.c", "edge", "end - at < n"): SAME,
+    ("virtio/balloon_stats.c", "edge", "n > ENTRIES_MAX"): SAME,
+    ("virtio/rng.c", "gone", "!rate_limiter_active(&r->limiter)"):
+        "equal: what has no limit may be taken",
+    ("virtio/rng.c", "edge", "n > len - done"): SAME,
+    ("virtio/rng.c", "edge", "got > 0"): SAME,
+    ("virtio/rng.c", "edge", "len > RNG_REQ_BYTES_MAX"): SAME,
+    ("virtio/rng.c", "gone", "!r"): NEVER,
+    ("virtio/vconsole.c", "edge", "n > c->input_n"): SAME,
+    ("virtio/vconsole.c", "edge", "n > s->chain.wr.len - done"): SAME,
+    ("virtio/vconsole.c", "edge", "n > PIECE_BYTES"): SAME,
+    ("virtio/vconsole.c", "gone", "c->sent_bytes == from->len"):
+        "equal: it is answered a turn later",
+    ("virtio/vconsole.c", "gone", "!c"): NEVER,
+    ("virtio/vq_service.c", "edge", "s->timer.deadline_ns > retry_ns"):
+        "equal: it is set to the same time once more",
+    ("virtio/vq_service.c", "edge", "r < 0"): SAME,
     ("virtio/gmem.c", "edge", "gpa + len < gpa"):
         "equal: len is 0, which is refused",
     ("virtio/gmem.c", "edge", "m->regions[at].gpa < gpa"):

@@ -23,14 +23,14 @@ static int by_number(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
-	return (x > y) - (x < y);
+	return x < y ? -1 : x > y;
 }
 
 void balloon_drop_pfns(const struct gmem *mem, uint32_t *pfns, unsigned n,
 	struct balloon_drop *ret)
 {
-	const uint8_t *run = NULL;
-	size_t len = 0;
+	const uint8_t *run = NULL; /* the first page is far from there */
+	size_t len = 0, off;
 
 	/* Linux takes pages from the top of its lists: they come in falling or
 	 * mixed order. */
@@ -46,8 +46,9 @@ void balloon_drop_pfns(const struct gmem *mem, uint32_t *pfns, unsigned n,
 		}
 		ret->pages++;
 		/* Twice the same is one page of a run, too. */
-		if (run && hva >= run && (size_t)(hva - run) <= len) {
-			len = (size_t)(hva - run) + BALLOON_PAGE_BYTES;
+		off = (uintptr_t)hva - (uintptr_t)run;
+		if (off <= len) {
+			len = off + BALLOON_PAGE_BYTES;
 			continue;
 		}
 		if (run)

@@ -67,7 +67,7 @@ static size_t fill(const struct iovs *to, size_t len)
 		got = getrandom(to->v[i].iov_base, n, GRND_NONBLOCK);
 		if (got > 0)
 			done += (size_t)got;
-		if (got < 0 || (size_t)got < n)
+		if (got != (ssize_t)n)
 			break;
 	}
 	return done;
@@ -80,7 +80,7 @@ static int64_t handle(struct vq_service *s, uint64_t *ret_retry_ns)
 	size_t len = to->len, done;
 
 	/* §5.4.6: the driver places writable buffers only. */
-	if (len == 0 || s->chain.rd.len > 0) {
+	if (s->chain.rd.len > 0) {
 		count(&r->stats->malformed, 1);
 		return 0;
 	}

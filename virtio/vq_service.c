@@ -20,14 +20,9 @@ static void look_again_at(struct vq_service *s, uint64_t retry_ns)
 {
 	if (retry_ns == VQ_SERVICE_POKED)
 		return;
-	if (retry_ns == VQ_SERVICE_NEXT_TURN) {
-		next_turn(s);
-		return;
-	}
 	if (s->timer.state == WORKER_OP_IDLE) {
 		worker_timer(s->worker, &s->timer, retry_ns);
-	} else if (s->timer.state == WORKER_OP_TIMER &&
-		   s->timer.deadline_ns > retry_ns) {
+	} else if (s->timer.deadline_ns > retry_ns) {
 		s->retimed = true;
 		worker_cancel(s->worker, &s->timer);
 	}
@@ -149,12 +144,10 @@ void vq_service_start(struct vq_service *s, const struct vq_service_ops *ops)
 	serve(s);
 }
 
+/* A timer that was set finds nothing to do, or the next driver's queue, which
+ * it may look at any time. */
 void vq_service_stop(struct vq_service *s)
 {
 	s->running = false;
 	s->held = false;
-	if (s->timer.state == WORKER_OP_TIMER) {
-		s->retimed = true;
-		worker_cancel(s->worker, &s->timer);
-	}
 }

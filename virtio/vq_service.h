@@ -19,8 +19,8 @@
 
 /* From handle(): not yet. */
 #define VQ_SERVICE_HOLD ((int64_t)-1)
-/* When it will be looked at again: after the others' turn, or not before it is
- * poked or kicked. Else a time, CLOCK_MONOTONIC ns. */
+/* When it will be looked at again, in CLOCK_MONOTONIC ns: when others have had
+ * their turn, or not before it is poked or kicked. */
 #define VQ_SERVICE_NEXT_TURN 0
 #define VQ_SERVICE_POKED UINT64_MAX
 

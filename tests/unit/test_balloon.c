@@ -9,6 +9,9 @@
 #include <linux/virtio_mmio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define BIT(n) (1ull << (n))
 #define V1 BIT(VIRTIO_F_VERSION_1)
@@ -40,12 +43,22 @@ enum { INFLATE, DEFLATE, STATS, HINT, REPORT };
 static struct rig rig;
 static struct balloon_state state;
 
+/* Calls of it; on the worker alone. */
+static unsigned madvised;
+
+int madvise(void *addr, size_t len, int advice)
+{
+	madvised++;
+	return (int)syscall(SYS_madvise, addr, len, advice);
+}
+
 static struct virtio_dev *plug(struct balloon_config config)
 {
 	struct virtio_dev *dev;
 	struct error err;
 
 	memset(&state, 0, sizeof(state));
+	madvised = 0;
 	rig_init(&rig);
 	config.mem = &rig.q[0].mem;
 	config.state = &state;
@@ -490,21 +503,22 @@ START_TEST(a_pattern_in_free_pages_is_kept)
 }
 END_TEST
 
-/* 256 times the whole of RAM would be 16 calls; the rings are spared. */
+/* 64 MiB a call; the one in which they end is cut in two. */
 START_TEST(a_report_of_much_is_done_part_by_part)
 {
 	struct driver_piece pieces[VIRTQ_MAX] = {{0}};
+	const uint32_t range = 0x7f000;
 	unsigned n = 255;
 
 	rig_up(&rig, F_ALL | BIT(VIRTIO_RING_F_INDIRECT_DESC), 5);
 	for (unsigned i = 0; i < n; i++)
-		pieces[i] = (struct driver_piece){
-			PAGE_GPA(0), 0xa0000 - 0x20000, true};
+		pieces[i] = (struct driver_piece){PAGE_GPA(0), range, true};
 	driver_chain_indirect(&rig.q[REPORT], 0, pieces);
 	driver_offer(&rig.q[REPORT], 0);
 	rig_kick(&rig, REPORT);
 	ck_assert_uint_eq(rig_used(&rig, REPORT, 0), 0);
-	ck_assert_uint_eq(state.reported_bytes, n * 0x80000ull);
+	ck_assert_uint_eq(state.reported_bytes, (uint64_t)n * range);
+	ck_assert_uint_eq(madvised, n + 1);
 	ck_assert(gone(0) && gone(63));
 }
 END_TEST
@@ -591,6 +605,24 @@ START_TEST(half_a_command_is_malformed)
 }
 END_TEST
 
+START_TEST(the_command_of_a_chain_done_part_by_part_is_taken_once)
+{
+	struct driver_piece pieces[VIRTQ_MAX] = {{NUMBERS, 3, false}};
+
+	rig_up(&rig, F_ALL | BIT(VIRTIO_RING_F_INDIRECT_DESC), 5);
+	balloon_hinting_start(rig.dev, true);
+	say(2);
+	for (unsigned i = 1; i < 255; i++)
+		pieces[i] = (struct driver_piece){PAGE_GPA(0), 0x80000, true};
+	driver_chain_indirect(&rig.q[HINT], 0, pieces);
+	driver_offer(&rig.q[HINT], 0);
+	rig_kick(&rig, HINT);
+	rig_used(&rig, HINT, 0);
+	ck_assert_uint_eq(state.hinted_bytes, 254ull * 0x80000);
+	ck_assert_uint_eq(state.malformed, 1);
+}
+END_TEST
+
 START_TEST(a_reset_ends_a_run)
 {
 	rig_up(&rig, F_ALL, 5);
@@ -626,6 +658,22 @@ START_TEST(any_malformed_ring_needs_a_reset)
 	number(0, PFN(0));
 	send_pages(INFLATE, 1, 0);
 	ck_assert(gone(0));
+}
+END_TEST
+
+START_TEST(a_reset_balloon_takes_nothing)
+{
+	rig_up(&rig, F_ALL, 5);
+	rig_reset(&rig);
+	number(0, PFN(0));
+	for (unsigned q = 0; q < 5; q++) {
+		rig_send(&rig, q, 0,
+			(struct driver_piece[]){{NUMBERS, 4, false},
+				{PAGE_GPA(0), PAGE, true}, {0}});
+		ck_assert(rig_idle(&rig, q));
+	}
+	ck_assert(!gone(0));
+	ck_assert_uint_eq(state.inflated_pages + state.malformed, 0);
 }
 END_TEST
 
@@ -702,8 +750,11 @@ int main(void)
 	tcase_add_test(hint, a_run_of_hints_may_wait_to_be_stopped);
 	tcase_add_test(hint, a_command_and_its_pages_may_be_one_chain);
 	tcase_add_test(hint, half_a_command_is_malformed);
+	tcase_add_test(
+		hint, the_command_of_a_chain_done_part_by_part_is_taken_once);
 	tcase_add_test(hint, a_reset_ends_a_run);
 	tcase_add_loop_test(broken, any_malformed_ring_needs_a_reset, 0, 5);
+	tcase_add_test(broken, a_reset_balloon_takes_nothing);
 	tcase_add_test(broken, a_ring_may_be_inflated);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

@@ -194,7 +194,7 @@ END_TEST
 START_TEST(a_reset_while_limited_leaves_memory_alone)
 {
 	const struct rate_limiter_config limiter = {
-		.ops = {.size = 1, .refill_ns = 50 * MS}};
+		.ops = {.size = 1, .refill_ns = 500 * MS}};
 
 	teardown();
 	plug(&limiter);
@@ -202,8 +202,10 @@ START_TEST(a_reset_while_limited_leaves_memory_alone)
 	ask((struct driver_piece[]){{BUF(0), 8, true}, {0}});
 	rig_send(&rig, 0, 0, (struct driver_piece[]){{BUF(1), 8, true}, {0}});
 	ck_assert(rig_idle(&rig, 0));
+	rig_kick(&rig, 0);
+	ck_assert(rig_idle(&rig, 0));
 	rig_reset(&rig);
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 30; i++)
 		ck_assert(rig_idle(&rig, 0));
 	ck_assert(marked(BUF(1), 8));
 	ck_assert_uint_eq(stats.throttled, 1);

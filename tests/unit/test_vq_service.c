@@ -20,7 +20,7 @@ static struct {
 	struct virtq vq;
 	struct vq_service s;
 	unsigned handled, agains;
-	bool hold, unwanted, note;
+	bool hold, unwanted, note, greedy;
 	uint64_t retry_ns;
 	unsigned seen_by_other; /* handled so far, when others had a turn */
 	struct worker_op other;
@@ -60,12 +60,13 @@ static int64_t handle(struct vq_service *s, uint64_t *ret_retry_ns)
 	return VQ_SERVICE_HOLD;
 }
 
-static const struct vq_service_ops service_ops = {wanted, handle};
+static const struct vq_service_ops choosy = {wanted, handle};
+static const struct vq_service_ops greedy = {NULL, handle};
 
 static void start_on_worker(void *arg)
 {
 	(void)arg;
-	vq_service_start(&fake.s, &service_ops);
+	vq_service_start(&fake.s, fake.greedy ? &greedy : &choosy);
 }
 
 static int start(struct virtio_dev *d)
@@ -221,6 +222,7 @@ START_TEST(a_held_chain_keeps_its_place)
 	await_handled(1);
 	ck_assert(rig_idle(&rig, 0));
 	ck_assert_uint_eq(handled(), 1);
+	ck_assert_int_eq(fake.s.timer.state, WORKER_OP_IDLE);
 	poke();
 	ck_assert_uint_eq(handled(), 2);
 	release();
@@ -307,6 +309,34 @@ START_TEST(what_is_not_wanted_stays_in_the_ring)
 }
 END_TEST
 
+START_TEST(a_device_need_not_be_choosy)
+{
+	fake.greedy = true;
+	rig_up(&rig, V1, 1);
+	offer(0, 9);
+	rig_kick(&rig, 0);
+	ck_assert_uint_eq(rig_used(&rig, 0, 0), 9);
+}
+END_TEST
+
+START_TEST(a_worker_with_too_many_files_is_told_of)
+{
+	const struct worker_config config = {.name = "io", .entries = 8};
+	struct vq_service s = {0};
+	struct error err = {0};
+	struct worker *w;
+	unsigned file;
+
+	ck_assert_int_eq(worker_create(&w, &config, &err), 0);
+	while (worker_add_file(w, rig.irq, &file) == 0)
+		;
+	vq_service_init(&s, &fake.dev, w, 0, 1);
+	ck_assert_int_eq(vq_service_attach(&s, &err), -ENOSPC);
+	ck_assert_int_eq(err.code, ENOSPC);
+	worker_destroy(w);
+}
+END_TEST
+
 START_TEST(a_malformed_ring_needs_a_reset)
 {
 	rig_up(&rig, V1, 1);
@@ -385,6 +415,8 @@ END_TEST
 START_TEST(a_worker_that_stops_is_not_kept)
 {
 	rig_up(&rig, V1, 1);
+	rig_reset(&rig);
+	rig_up(&rig, V1, 1);
 	hold_until(clock_ns() + HOUR_NS);
 	offer(0, 1);
 	rig_kick(&rig, 0);
@@ -412,6 +444,8 @@ int main(void)
 	tcase_add_test(t, an_earlier_time_takes_the_place_of_a_later_one);
 	tcase_add_test(t, kicks_are_off_until_the_ring_is_empty);
 	tcase_add_test(t, what_is_not_wanted_stays_in_the_ring);
+	tcase_add_test(t, a_device_need_not_be_choosy);
+	tcase_add_test(t, a_worker_with_too_many_files_is_told_of);
 	tcase_add_test(t, a_malformed_ring_needs_a_reset);
 	tcase_add_test(t, a_stopped_queue_is_left_alone);
 	tcase_add_test(t, a_turn_that_comes_too_late_does_nothing);
