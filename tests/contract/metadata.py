@@ -1,6 +1,8 @@
 """The metadata of a VM over the API: what is kept, merged, refused."""
 
 import json
+import os
+import re
 
 from devices import VM, DeviceCase
 
@@ -103,6 +105,44 @@ class MetadataTests(DeviceCase):
         self.call("DELETE", VM, expect=204)
         self.call("PUT", VM, document, 201, vm="b")
         self.assertEqual(self.show("b")["mmds-config"], defaults)
+
+    def test_a_vm_is_told_at_its_start_and_of_every_change(self):
+        tap = f"mfmd{os.getpid()}"
+        self.call("PUT", VM, {
+            "boot-source": {"kernel_image_path": self.kernel,
+                            "boot_args": "tell"},
+            "network-interfaces": [
+                {"iface_id": "eth0", "host_dev_name": tap + "a",
+                 "create": True},
+                {"iface_id": "eth1", "host_dev_name": tap + "b",
+                 "create": True}],
+            "mmds-config": {"version": "V2", "ipv4_address": "169.254.1.2",
+                            "imds_compat": True,
+                            "network_interfaces": ["eth1"]}}, 201)
+        self.call("PUT", PATH, {"a": 1}, 204)
+        self.call("PUT", VM + "/actions", {"action_type": "InstanceStart"},
+                  204)
+        told = self.lines()
+        nets = [line for line in told if line.startswith("net ")]
+        self.assertEqual([" mmds=1 " in line for line in nets],
+                         [False, True])
+        size = re.fullmatch(
+            r"mmds version=1 ipv4=a9fe0102 imds=1 data=(\d+) file=\1",
+            told[-1])
+        self.assertTrue(size, told[-1])
+        for method, body in (("PUT", {"a": {"b": "c"}}), ("PATCH", {"d": 1})):
+            self.call(method, PATH, body, 204)
+            told += self.lines()[len(told):]
+            self.assertRegex(told[-1], r"^mmds data=(\d+) file=\1$")
+        self.assertEqual(self.metadata(), {"a": {"b": "c"}, "d": 1})
+        self.call("PATCH", PATH, {"x": "y" * MAX}, 413)
+        self.assertEqual(self.lines(), told)
+        # The daemon keeps nothing open for it.
+        fds = f"/proc/{self.daemon.process.pid}/fd"
+        before = len(os.listdir(fds))
+        for i in range(5):
+            self.call("PUT", PATH, {"i": i}, 204)
+        self.daemon.wait_for("closing", lambda: len(os.listdir(fds)) <= before)
 
     def test_without_a_service_metadata_stays_with_the_daemon(self):
         self.call("PUT", VM, {}, 201)
