@@ -305,10 +305,8 @@ static void forget_op(struct worker *w, struct worker_op *op)
  * there. Returns whether some still waits only for the next submission. */
 static bool fill(struct worker *w)
 {
-	struct worker_op *op;
-
 	arm_watches(w);
-	while ((op = w->waiting.first)) {
+	while (w->waiting.first) {
 		struct io_uring_sqe *sqe;
 
 		if (w->in_flight - w->n_polls >= w->in_flight_max)

@@ -611,11 +611,12 @@ START_TEST(what_is_submitted_anew_notices_nothing)
 	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
 	ck_assert_int_gt(write(out[1], full, sizeof(full)), 0);
+	/* Before io_uring notes that it never waits. */
+	ck_assert_int_eq(fcntl(out[1], F_SETFL, 0), 0);
 	for (unsigned i = 0; i < 3; i++)
 		probe_init(&ops[i]);
 	ck_assert_int_eq(install_fd(in[0], &in_file), 0);
 	ck_assert_int_eq(install_fd(out[1], &wait_args.file), 0);
-	ck_assert_int_eq(fcntl(out[1], F_SETFL, 0), 0);
 	worker_call(w, write_pipe, &ops[0].op);
 	wait_args.file = in_file;
 	worker_call(w, read_spare, &ops[1].op);
@@ -1366,6 +1367,7 @@ static TCase *life_case(void)
 {
 	TCase *t = tcase_create("life");
 
+	tcase_set_timeout(t, 30);
 	tcase_add_test(t, a_call_runs_on_the_worker_while_there_is_one);
 	tcase_add_test(t, calls_that_meet_the_stop_are_run_as_well);
 	tcase_add_test(t, a_signal_from_before_the_start_counts);
@@ -1401,6 +1403,9 @@ int main(void)
 	SRunner *r = srunner_create(s);
 	int failed;
 
+	tcase_set_timeout(io, 30);
+	tcase_set_timeout(kicks, 30);
+	tcase_set_timeout(jail, 30);
 	tcase_add_checked_fixture(io, start, end);
 	tcase_add_test(io, all_of_a_flood_is_carried_out);
 	tcase_add_test(io, a_batch_is_one_io_uring_enter);
