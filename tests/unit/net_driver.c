@@ -90,6 +90,8 @@ void nd_up(struct nd *d, uint64_t features, unsigned n_queues)
 	for (unsigned i = 0; i < n_queues; i++) {
 		struct nd_queue *q = &d->q[i];
 
+		if (d->skipped & (1u << i))
+			continue;
 		q->used_seen = 0;
 		q->avail->idx = 0;
 		q->used->idx = 0;

@@ -36,6 +36,7 @@ struct nd {
 	struct net_stats stats;
 	struct nd_queue q[17];
 	unsigned n_queues;
+	uint32_t skipped;  /* bit: a queue that nd_up() leaves alone */
 	unsigned n_errors; /* atomic */
 	int last_error;
 };
