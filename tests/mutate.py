@@ -44,21 +44,6 @@ RIG = ["tests/unit/rig.c", "tests/unit/driver.c", "virtio/vq_service.c",
        "virtio/worker.c", "virtio/worker_loop.c", "virtio/worker_files.c",
        "virtio/uring.c"]
 
-# All of virtio-net but one file, and the service it leads to.
-NET_FILES = ["net/net.c", "net/net_ctrl.c", "net/net_mmds.c", "net/net_rx.c",
-             "net/net_tap.c", "net/net_tx.c"]
-NET_REST = ["tests/unit/net_driver.c", "tests/unit/driver.c", "net/mmds.c",
-            "net/mmds_port.c", "net/mmds_serve.c", "net/mmds_tcp.c",
-            "net/mmds_tcp_in.c", *MMDS_SERVE, "virtio/worker.c",
-            "virtio/worker_files.c", "virtio/worker_loop.c", "virtio/uring.c",
-            "virtio/rate_limiter.c", "virtio/mmio.c", "virtio/virtq.c",
-            "virtio/gmem.c", "virtio/iovs.c", "base/log.c"]
-
-
-def net_but(file):
-    return [f for f in NET_FILES if f != file] + NET_REST
-
-
 # What is mutated: the test that has to notice, and what it is linked with.
 TARGETS = {
     "virtio/gmem.c": ("test_gmem", []),
@@ -114,9 +99,6 @@ TARGETS = {
     "net/mmds_tcp.c": ("test_mmds_tcp", ["net/mmds_tcp_in.c", *MMDS_TCP]),
     "net/mmds_tcp_in.c": ("test_mmds_tcp", ["net/mmds_tcp.c", *MMDS_TCP]),
     "net/mmds_token.c": ("test_mmds_token", ["net/siphash.c"]),
-    "net/net_ctrl.c": ("test_net", net_but("net/net_ctrl.c")),
-    "net/net_rx.c": ("test_net", net_but("net/net_rx.c")),
-    "net/net_tx.c": ("test_net", net_but("net/net_tx.c")),
     "vmm/config_check.c": ("test_config_check", ["vmm/config.c",
                                                  "vmm/config_put.c"]),
     "vmm/config_put.c": ("test_config", ["vmm/config.c"]),
