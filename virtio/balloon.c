@@ -203,12 +203,14 @@ static int64_t hint(struct vq_service *s, uint64_t *ret_retry_ns)
 static bool role_there(const struct balloon *b, enum role role)
 {
 	static const unsigned bits[ROLES] = {
+		[INFLATE] = VIRTIO_F_VERSION_1, /* which all drivers take */
+		[DEFLATE] = VIRTIO_F_VERSION_1,
 		[STATS] = VIRTIO_BALLOON_F_STATS_VQ,
 		[HINT] = VIRTIO_BALLOON_F_FREE_PAGE_HINT,
 		[REPORT] = VIRTIO_BALLOON_F_REPORTING,
 	};
 
-	return role <= DEFLATE || (b->dev.acked & 1ull << bits[role]);
+	return b->dev.acked & 1ull << bits[role];
 }
 
 /*
