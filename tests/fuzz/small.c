@@ -24,7 +24,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-#define PAGE 4096u
+#define PAGE ((size_t)4096)
 #define RAM_GPA 0x10000ull
 #define RAM_PAGES 4u
 #define RAM_BYTES (RAM_PAGES * PAGE)
@@ -34,7 +34,7 @@
 #define ENTRIES 8u
 #define AVAIL_OFF 0x80u
 #define USED_OFF 0xa0u
-#define QUEUE_BYTES 0x100u
+#define QUEUE_BYTES ((size_t)0x100)
 #define QUEUES 5u
 #define DATA_OFF 0x600u
 
@@ -62,11 +62,11 @@ static struct {
 	struct worker *w;
 	struct virtio_dev *dev[DEVICES];
 	struct virtio_mmio *m[DEVICES];
-	struct rng_stats rng;
-	struct balloon_state balloon;
 	struct virtio_dev *d; /* under test now */
 	struct virtio_mmio *r;
 	unsigned kind;
+	struct rng_stats rng;
+	struct balloon_state balloon;
 } f;
 
 static void check(bool ok)
@@ -126,7 +126,7 @@ static void put(uint32_t reg, uint32_t value)
 
 static void queue_up(unsigned q)
 {
-	uint32_t at = (uint32_t)RAM_GPA + q * QUEUE_BYTES;
+	uint32_t at = (uint32_t)(RAM_GPA + q * QUEUE_BYTES);
 
 	put(VIRTIO_MMIO_QUEUE_SEL, q);
 	put(VIRTIO_MMIO_QUEUE_NUM, ENTRIES);

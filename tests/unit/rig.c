@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define PATIENCE_NS 10000000000ull
-#define WHILE_MS 20
+#define WHILE_NS 20000000
 
 void rig_init(struct rig *r)
 {
@@ -112,7 +112,7 @@ static void ignore(void *arg)
 
 bool rig_idle(struct rig *r, unsigned q)
 {
-	const struct timespec ts = {0, WHILE_MS * 1000000};
+	const struct timespec ts = {0, WHILE_NS};
 
 	nanosleep(&ts, NULL);
 	worker_call(r->w, ignore, NULL);

@@ -291,7 +291,7 @@ START_TEST(a_chain_of_a_quarter_million_numbers_is_done_part_by_part)
 	rig_send(&rig, INFLATE, 0, pieces);
 	ck_assert_uint_eq(rig_used(&rig, INFLATE, 0), 0);
 	ck_assert_uint_eq(state.inflated_pages, 16);
-	ck_assert_uint_eq(state.malformed, 16 * ((1 << 14) - 1));
+	ck_assert_uint_eq(state.malformed, 16 * ((1ull << 14) - 1));
 	ck_assert(gone(8) && !gone(7));
 	/* The next begins at its beginning. */
 	number(0, PFN(10));
@@ -451,7 +451,7 @@ START_TEST(reported_ranges_go)
 	for (unsigned i = 0; i < 16; i++)
 		ck_assert_int_eq(
 			gone(i), i == 1 || i == 2 || i == 11 || i == 12);
-	ck_assert_uint_eq(state.reported_bytes, 4 * PAGE);
+	ck_assert_uint_eq(state.reported_bytes, 4ull * PAGE);
 	ck_assert_uint_eq(state.malformed, 0);
 }
 END_TEST

@@ -9,8 +9,8 @@
 
 #define PAGE ((size_t)4096)
 #define GPA 0x100000ull
-#define PFN(i) ((uint32_t)(GPA / PAGE) + (i))
-#define PAGES 1024u
+#define PFN(i) ((uint32_t)(GPA / PAGE + (i)))
+#define PAGES ((size_t)1024)
 
 /* madvise() as the code under test calls it. */
 static unsigned calls;
