@@ -123,6 +123,30 @@ START_TEST(one_read_fills_several_buffers)
 }
 END_TEST
 
+/* Packets of n bytes each, of one piece or as lens says, which the device hears
+ * of all at once. */
+static void send_at_once(const struct link *l, const uint8_t *data,
+	unsigned packets, uint32_t n, const uint32_t *lens)
+{
+	const struct virtio_vsock_hdr h = {.src_cid = GUEST_CID,
+		.dst_cid = 2,
+		.src_port = l->guest_port,
+		.dst_port = l->host_port,
+		.len = n,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = OP(RW),
+		.buf_alloc = 1 << 20};
+
+	for (unsigned i = 0; i < packets; i++) {
+		uint8_t *to = vsock_guest_tx_memory(&g);
+
+		memcpy(to, &h, sizeof(h));
+		memcpy(to + sizeof(h), data + (size_t)i * n, n);
+		g.holds_kicks = i < packets - 1;
+		vsock_guest_offer(&g, &g.tx, lens, false);
+	}
+}
+
 /* One behind the other, in more pieces than one write takes. */
 START_TEST(packets_that_come_together_are_written_in_order)
 {
@@ -136,28 +160,30 @@ START_TEST(packets_that_come_together_are_written_in_order)
 	for (unsigned i = 1; i <= PIECES; i++)
 		lens[i] = PIECE;
 	fill(data, 0, sizeof(data));
-	g.holds_kicks = true;
-	for (unsigned i = 0; i < PACKETS; i++) {
-		const struct virtio_vsock_hdr h = {.src_cid = GUEST_CID,
-			.dst_cid = 2,
-			.src_port = 53,
-			.dst_port = 52,
-			.len = PIECES * PIECE,
-			.type = VIRTIO_VSOCK_TYPE_STREAM,
-			.op = OP(RW),
-			.buf_alloc = 1 << 20};
-		uint8_t *to = vsock_guest_tx_memory(&g);
-
-		memcpy(to, &h, sizeof(h));
-		memcpy(to + sizeof(h), data + (size_t)i * h.len, h.len);
-		g.holds_kicks = i < PACKETS - 1;
-		vsock_guest_offer(&g, &g.tx, lens, false);
-	}
+	send_at_once(&l, data, PACKETS, PIECES * PIECE, lens);
 	vsock_host_read(l.fd, back, sizeof(back));
 	check_bytes(back, 0, sizeof(back));
 	/* All of the chains come back. */
 	vsock_guest_sync(&g);
 	ck_assert_uint_eq(((uint16_t *)g.tx.used)[1], PACKETS + 1);
+	close(l.fd);
+}
+END_TEST
+
+/* In the middle of a packet, too. */
+START_TEST(a_write_that_is_cut_short_goes_on_where_it_ended)
+{
+	static uint8_t data[16 * 16000], back[sizeof(data)];
+	const uint32_t lens[] = {sizeof(hdr) + 16000, 0};
+	struct link l = open_guest(&g, 52, 53);
+
+	fill(data, 0, sizeof(data));
+	send_at_once(&l, data, 16, 16000, lens);
+	vsock_guest_sync(&g);
+	/* It could not all be written, and no chain is kept for it. */
+	ck_assert_uint_eq(((uint16_t *)g.tx.used)[1], 17);
+	vsock_host_read(l.fd, back, sizeof(back));
+	check_bytes(back, 0, sizeof(back));
 	close(l.fd);
 }
 END_TEST
@@ -589,6 +615,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(bytes, setup, teardown);
 	tcase_add_test(bytes, one_read_fills_several_buffers);
 	tcase_add_test(bytes, packets_that_come_together_are_written_in_order);
+	tcase_add_test(bytes, a_write_that_is_cut_short_goes_on_where_it_ended);
 	tcase_add_test(bytes, many_connections_keep_their_bytes_apart);
 	tcase_add_test(bytes, a_guest_gets_no_more_than_it_has_room_for);
 	tcase_add_test(bytes, early_bytes_need_credit_too);
