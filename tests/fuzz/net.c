@@ -421,7 +421,7 @@ static void operate(struct input *in, struct virtio_mmio *m, uint64_t features)
 		worker->watches[q]->done(worker->watches[q], 0);
 		break;
 	case 3:
-		packet_len = take16(in) * (op & 16 ? 2 : 1);
+		packet_len = (size_t)take16(in) << (op & 16 ? 1 : 0);
 		packet_hdr[0] = (uint8_t)take8(in);
 		packet_hdr[1] = (uint8_t)take8(in);
 		carry_out(READ, 0);

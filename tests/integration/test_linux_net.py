@@ -312,7 +312,7 @@ def test_net_a_tap_that_is_down_or_gone_is_a_dead_link(t):
     vm = guest(t)
 
     def carrier():
-        return vm.run("cat /sys/class/net/eth2/carrier")[1]
+        return vm.sh("cat /sys/class/net/eth2/carrier")
 
     ip("link", "set", BRIDGED[1], "down")
     # The driver hears of it by what it cannot send.

@@ -46,7 +46,9 @@ static int here = -1; /* the namespace all this is in */
 
 static void run(const char *command)
 {
-	ck_assert_msg(system(command) == 0, "%s", command);
+	int status = system(command); /* NOLINT(cert-env33-c) */
+
+	ck_assert_msg(status == 0, "%s", command);
 }
 
 static bool in_same_namespace(void)
@@ -469,7 +471,7 @@ START_TEST(offloads_change_a_few_times_a_second)
 					  0, &offloads, 8),
 			0);
 	}
-	ck_assert_uint_ge(clock_ns() - start, 8 * 20000000u);
+	ck_assert_uint_ge(clock_ns() - start, 160000000u);
 }
 END_TEST
 
@@ -484,6 +486,7 @@ static void at_home(void)
 	}
 	here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	/* Nobody else shall send anything. */
+	/* NOLINTNEXTLINE(cert-env33-c) */
 	(void)!system("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 "
 		      "net.ipv6.conf.default.disable_ipv6=1 2>/dev/null");
 }
