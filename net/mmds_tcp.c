@@ -220,7 +220,7 @@ bool tcp_output(struct tcp *t, uint64_t now_ns, struct tcp_out *ret)
 			continue;
 		t->next = (t->next + i + 1) % TCP_CONNS;
 		/* Both ends are done: this was the last word. */
-		if (c->state == TCP_OPEN && c->peer_fin && fin_acked(c))
+		if (c->peer_fin && fin_acked(c))
 			conn_free(c);
 		return true;
 	}
