@@ -314,6 +314,7 @@ def test_net_a_tap_that_is_down_or_gone_is_a_dead_link(t):
     def carrier():
         return vm.sh("cat /sys/class/net/eth2/carrier")
 
+    since = vm.daemon.log_size()  # which tells once of a storm
     ip("link", "set", BRIDGED[1], "down")
     # The driver hears of it by what it cannot send.
     vm.run(f"ping -c 2 -i 0.2 -W 1 {BRIDGED[2]}", scaled(10))
@@ -321,7 +322,6 @@ def test_net_a_tap_that_is_down_or_gone_is_a_dead_link(t):
     ip("link", "set", BRIDGED[1], "up")
     eventually("the link is up", lambda: carrier() == "1", scaled(5), 0.2)
     ping_out(vm, BRIDGED[2])
-    since = vm.daemon.log_size()
     ip("link", "del", BRIDGED[1])
     eventually("the link is dead", lambda: carrier() == "0", scaled(5), 0.2)
     assert counters(vm, 2)["tap_errors"] > 0, counters(vm, 2)
