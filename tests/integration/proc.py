@@ -58,6 +58,20 @@ def children(pid):
     return sorted(ret)
 
 
+def registered_files(pid):
+    """The files of its one io_uring, by their index there."""
+    (ring,) = [fd for fd, what in fds(pid).items()
+               if what == "anon_inode:[io_uring]"]
+    ret, inside = [], False
+    for line in _read(f"/proc/{pid}/fdinfo/{ring}").splitlines():
+        if inside and not line.startswith(" "):
+            break
+        if inside:
+            ret.append(line.split(":", 1)[1].strip())
+        inside = inside or line.startswith("UserFiles:")
+    return ret
+
+
 def fds(pid):
     """{fd: what it is}, numbers of sockets and pipes taken off."""
     ret = {}
