@@ -286,6 +286,12 @@ EQUIVALENT = {
     ("net/mmds_http.c", "gone", "t.len == 0"):
         "equal: what follows is no slash",
     ("net/mmds_http.c", "edge", "n < HTTP_HEAD_MAX"): SAME,
+    ("net/mmds_image.c", "edge", "len < sizeof(*img)"): SAME,
+    ("net/mmds_image.c", "gone", "img->n_entries < 1"):
+        "equal: the root is one",
+    ("net/mmds_image.c", "edge", "r < 0"): "equal: 0 has returned",
+    ("net/mmds_port.c", "gone", "len < sizeof(tcp)"):
+        "equal: the header's own length is over the end",
     ("net/mmds_port.c", "gone", "!p"): NEVER,
     ("net/mmds_port.c", "edge", "total < sizeof(ip)"): SAME,
     ("net/mmds_port.c", "edge", "len < sizeof(piece)"): SAME,

@@ -141,7 +141,11 @@ START_TEST(a_path_is_read_no_further_than_its_length)
 	ck_assert_int_eq(compile("{\"a\":{\"b\":1}}"), 0);
 	ck_assert_ptr_eq(mmds_image_find(image(), "/a/b", 2),
 		mmds_image_find(image(), "/a", 2));
-	ck_assert_ptr_eq(mmds_image_find(image(), "/a~1", 3), NULL);
+	ck_assert_ptr_null(mmds_image_find(image(), "/", 0));
+	/* An escape that ends behind it is none. */
+	ck_assert_int_eq(compile("{\"a/\":1,\"a~\":2}"), 0);
+	compare(mmds_image_find(image(), "/a~1", 3)->json, 1, "2");
+	compare(mmds_image_find(image(), "/a~1", 4)->json, 1, "1");
 	fini();
 }
 END_TEST
@@ -411,7 +415,7 @@ static void names_out_of_order(void)
 }
 static void the_same_name_twice(void)
 {
-	entry("/b/y")->name = entry("/b/x")->name;
+	entry("/b/xx")->name_len = 1;
 }
 static void a_longer_name_before_its_prefix(void)
 {
@@ -426,15 +430,24 @@ static void an_orphan_before_its_parent(void)
 	entry("/")->n_children = 0;
 }
 
-static void (*const damages[])(void) = {wrong_magic, wrong_size, no_entries,
-	more_entries_than_fit, huge_number_of_entries, one_entry_less,
-	one_entry_more, name_behind_the_end, name_far_behind_the_end,
-	name_over_the_end, json_behind_the_end, json_over_the_end,
-	text_behind_the_end, text_over_the_end, a_child_of_itself,
-	a_child_of_its_child, children_skipped, children_behind_the_end,
-	very_many_children, children_of_nobody, names_out_of_order,
-	the_same_name_twice, a_longer_name_before_its_prefix,
-	an_orphan_before_its_parent};
+static void a_tree_beside_the_root(void)
+{
+	struct mmds_entry *root = entry("/"), *a = entry("/a");
+
+	root->n_children = 0;
+	a->child = 1;
+	a->n_children = 2;
+}
+
+static void (*const damages[])(void) = {a_tree_beside_the_root, wrong_magic,
+	wrong_size, no_entries, more_entries_than_fit, huge_number_of_entries,
+	one_entry_less, one_entry_more, name_behind_the_end,
+	name_far_behind_the_end, name_over_the_end, json_behind_the_end,
+	json_over_the_end, text_behind_the_end, text_over_the_end,
+	a_child_of_itself, a_child_of_its_child, children_skipped,
+	children_behind_the_end, very_many_children, children_of_nobody,
+	names_out_of_order, the_same_name_twice,
+	a_longer_name_before_its_prefix, an_orphan_before_its_parent};
 
 START_TEST(a_damaged_image_is_refused)
 {
