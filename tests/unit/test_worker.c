@@ -658,6 +658,36 @@ START_TEST(what_is_submitted_anew_notices_nothing)
 }
 END_TEST
 
+/* Whichever of them ends first. */
+START_TEST(what_has_ended_is_not_submitted_anew)
+{
+	int fds[2][2];
+	unsigned n;
+
+	start_with_spares(2);
+	worker_call(w, hold_files, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_int_eq(pipe2(fds[i], O_CLOEXEC), 0);
+		ck_assert_int_eq(install_fd(fds[i][0], &wait_args.file), 0);
+		probe_init(&ops[i]);
+		wait_args.p = &ops[i];
+		wait_args.events = POLLIN;
+		worker_call(w, submit_poll, NULL);
+	}
+	ck_assert_int_eq(write(fds[_i][1], "x", 1), 1);
+	probe_wait(&ops[_i]);
+	worker_call(w, renew_all, &n);
+	ck_assert_uint_eq(n, 1);
+	ck_assert_int_eq(write(fds[!_i][1], "x", 1), 1);
+	probe_wait(&ops[!_i]);
+	end();
+	for (unsigned i = 0; i < 2; i++) {
+		close(fds[i][0]);
+		close(fds[i][1]);
+	}
+}
+END_TEST
+
 static void renew_and_cancel(void *arg)
 {
 	unsigned n;
@@ -965,6 +995,8 @@ START_TEST(what_is_behind_a_full_queue_is_carried_out)
 	probe_init(&kick);
 	for (unsigned i = 0; i < ENTRIES + 4; i++)
 		probe_init(&ops[i]);
+	/* By then it sleeps, and nothing else wakes it. */
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
 	worker_call(w, read_pipe_and_sync, NULL);
 	probe_wait(&kick);
 	ck_assert_int_eq(kick.res, 0);
@@ -1357,6 +1389,7 @@ static TCase *files_case(void)
 	tcase_add_test(t, spare_places_are_used_again_and_have_an_end);
 	tcase_add_test(t, a_removed_file_is_let_go_of);
 	tcase_add_test(t, what_is_submitted_anew_notices_nothing);
+	tcase_add_loop_test(t, what_has_ended_is_not_submitted_anew, 0, 2);
 	tcase_add_test(t, its_owner_can_still_cancel_it);
 	tcase_add_test(t, removals_are_renewed_for_together);
 	tcase_add_test(t, a_read_in_flight_keeps_its_file);
