@@ -43,8 +43,7 @@ static int run_sqe(uint8_t opcode, int fd, unsigned flags)
 	if (opcode == IORING_OP_FSYNC || opcode == IORING_OP_ASYNC_CANCEL) {
 		sqe->addr = 0;
 		sqe->len = 0;
-	} else if (opcode == IORING_OP_SENDMSG ||
-		   opcode == IORING_OP_RECVMSG) {
+	} else if (opcode == IORING_OP_SENDMSG || opcode == IORING_OP_RECVMSG) {
 		sqe->addr = (uintptr_t)&no_message;
 	} else if (opcode == IORING_OP_FALLOCATE) {
 		sqe->addr = 4096;
