@@ -29,7 +29,7 @@ static int create_drive(struct vm *vm, unsigned index,
 		.on_error = on_blk_error,
 	};
 	struct worker *worker;
-	struct vm_slot *slot;
+	struct vm_slot *slot = NULL;
 	int r;
 
 	memcpy(config.serial, drive->serial, sizeof(config.serial));

@@ -93,7 +93,7 @@ START_TEST(entries_may_be_cut_anywhere)
 	entry(2, 3, 33);
 	ck_assert_int_eq(take(3 * ENTRY, pieces[_i]), 0);
 	for (unsigned i = 1; i <= 3; i++)
-		ck_assert_uint_eq(state.stats[i], i * 11);
+		ck_assert_uint_eq(state.stats[i], i * 11ull);
 }
 END_TEST
 

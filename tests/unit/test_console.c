@@ -120,7 +120,7 @@ START_TEST(two_writers_at_once_lose_nothing)
 	ck_assert_int_eq(pthread_create(&t, NULL, say_much, text), 0);
 	say_much(text);
 	pthread_join(t, NULL);
-	ck_assert_uint_eq(shared->console_head, 2 * 50000 * 7);
+	ck_assert_uint_eq(shared->console_head, 2 * 50000ull * 7);
 }
 END_TEST
 
