@@ -29,9 +29,8 @@ static ssize_t read_console(const struct api_backend *b,
 }
 
 static void close_console(
-	const struct api_backend *b, struct api_reader *reader, void *arg)
+	const struct api_backend *b, struct api_reader *reader)
 {
-	(void)arg;
 	b->ops->reader_close(reader);
 }
 
@@ -54,7 +53,7 @@ void console_get(struct request *r)
 	char *data;
 
 	if (follow && strcmp(follow, "true") == 0) {
-		(void)request_reply_stream(r, &follow_console, r->id);
+		request_reply_stream(r, &follow_console, r->id);
 		return;
 	}
 	if (follow && strcmp(follow, "false") != 0)

@@ -16,7 +16,7 @@ struct follower {
 	char vm[VM_ID_MAX + 1]; /* "": all */
 	char *label;            /* "key" or "key=value"; NULL: any */
 	uint64_t after;
-	bool has_after;
+	bool has_after, lost;
 	char *text;
 	size_t len, sent;
 };
@@ -100,10 +100,14 @@ static int take_next(const struct api_backend *b, struct api_reader *reader,
 	int r;
 
 	while ((r = b->ops->events_next(reader, &e)) == 1) {
-		if (f->vm[0] && strcmp(f->vm, e.vm) != 0 && !e.lost)
+		/* Told with the next event that is for it. */
+		f->lost |= e.lost;
+		if (f->vm[0] && strcmp(f->vm, e.vm) != 0)
 			continue;
-		if (f->label && !has_label(&e, f->label) && !e.lost)
+		if (f->label && !has_label(&e, f->label))
 			continue;
+		e.lost = f->lost;
+		f->lost = false;
 		format(f, &e);
 		if (f->text)
 			break;
@@ -133,18 +137,18 @@ static ssize_t read_events(const struct api_backend *b,
 	return (ssize_t)n;
 }
 
-static void follower_free(struct follower *f)
+static void follower_free(void *arg)
 {
+	struct follower *f = arg;
+
 	free(f->label);
 	free(f->text);
 	free(f);
 }
 
-static void close_events(
-	const struct api_backend *b, struct api_reader *reader, void *arg)
+static void close_events(const struct api_backend *b, struct api_reader *reader)
 {
 	b->ops->events_close(reader);
-	follower_free(arg);
 }
 
 static const struct stream_ops follow_events = {
@@ -152,6 +156,7 @@ static const struct stream_ops follow_events = {
 	.begin = open_events,
 	.read = read_events,
 	.end = close_events,
+	.release = follower_free,
 };
 
 /* What is no number is not an error: a follower may have been handed its last
@@ -212,6 +217,5 @@ void events_get(struct request *r)
 		follower_free(f);
 		return;
 	}
-	if (request_reply_stream(r, &follow_events, f) < 0)
-		follower_free(f);
+	request_reply_stream(r, &follow_events, f);
 }

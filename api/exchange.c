@@ -123,7 +123,7 @@ void request_reply_bytes(
 	set_response(of_request(r), 200, response);
 }
 
-int request_reply_stream(
+void request_reply_stream(
 	struct request *r, const struct stream_ops *ops, void *arg)
 {
 	struct exchange *x = of_request(r);
@@ -133,11 +133,10 @@ int request_reply_stream(
 
 	if (!response) {
 		request_reply_error(r, &err);
-		return -err.code;
+		return;
 	}
 	MHD_add_response_header(response, "Content-Type", ops->content_type);
 	set_response(x, 200, response);
-	return 0;
 }
 
 const char *request_header(const struct request *r, const char *name)

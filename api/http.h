@@ -46,8 +46,8 @@ void exchange_completed(void *server, struct MHD_Connection *conn, void **slot,
 /* Resumes conn, soon. */
 void server_resume(struct api_server *s, struct MHD_Connection *conn);
 
-/* The response that follows something (stream.c); NULL with err set. arg: for
- * the operations; theirs from begin() on, if that succeeds. */
+/* The response that follows something (stream.c); NULL with err set. arg: taken
+ * over. */
 struct MHD_Response *stream_create(struct api_server *s,
 	struct MHD_Connection *conn, const struct stream_ops *ops, void *arg,
 	struct error *err);

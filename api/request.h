@@ -55,13 +55,14 @@ struct stream_ops {
 	 * it has ended. */
 	ssize_t (*read)(const struct api_backend *b, struct api_reader *reader,
 		void *arg, char *buf, size_t max);
-	void (*end)(const struct api_backend *b, struct api_reader *reader,
-		void *arg);
+	/* After begin() has succeeded. */
+	void (*end)(const struct api_backend *b, struct api_reader *reader);
+	/* In the end, whatever happened; NULL: arg is not its own. */
+	void (*release)(void *arg);
 };
 
-/* arg: the operations' own from begin() on. 0, or it has answered with the
- * error and arg is still the caller's. */
-int request_reply_stream(
+/* arg: taken over. What fails is answered. */
+void request_reply_stream(
 	struct request *r, const struct stream_ops *ops, void *arg);
 /* A header of the request; NULL: it has none such. */
 const char *request_header(const struct request *r, const char *name);

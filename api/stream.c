@@ -61,12 +61,19 @@ static ssize_t next_chunk(void *arg, uint64_t pos, char *buf, size_t max)
 	return 0;
 }
 
+static void release(const struct stream_ops *ops, void *arg)
+{
+	if (ops->release)
+		ops->release(arg);
+}
+
 static void stream_free(void *arg)
 {
 	struct stream *st = arg;
 
 	hangup_unwatch(&st->hangup);
-	st->ops->end(&st->server->backend, &st->reader, st->arg);
+	st->ops->end(&st->server->backend, &st->reader);
+	release(st->ops, st->arg);
 	free(st);
 }
 
@@ -78,6 +85,7 @@ struct MHD_Response *stream_create(struct api_server *s,
 	struct MHD_Response *response;
 
 	if (!st) {
+		release(ops, arg);
 		error_set(err, ENOMEM, "out of memory");
 		return NULL;
 	}
@@ -88,6 +96,7 @@ struct MHD_Response *stream_create(struct api_server *s,
 	st->reader.wake = on_wake;
 	st->hangup = (struct hangup){s, conn, on_gone, false};
 	if (ops->begin(&s->backend, &st->reader, arg, err) < 0) {
+		release(ops, arg);
 		free(st);
 		return NULL;
 	}

@@ -42,6 +42,23 @@ static int check_unused(
 	return 0;
 }
 
+/* A device with several queues lets itself be opened by another of its names,
+ * or of its namespace's. */
+static int check_alone(
+	const struct tap_list *all, const struct vm_tap *tap, struct error *err)
+{
+	const struct vm_tap *t;
+
+	LIST_FOREACH(t, all, link)
+	{
+		if (tap_same(&t->tap, &tap->tap))
+			return error_field(err, EBUSY, field,
+				"\"%s\" is in use by the VM \"%s\", as \"%s\"",
+				tap->name, t->vm, t->name);
+	}
+	return 0;
+}
+
 static int open_tap(struct tap_list *all, const char *vm,
 	const struct vm_net *n, struct vm_tap **ret, struct error *err)
 {
@@ -71,6 +88,11 @@ static int open_tap(struct tap_list *all, const char *vm,
 		r = error_set(err, ENOMEM, "out of memory");
 	else
 		r = tap_open(&t->tap, &config, err);
+	if (r < 0) {
+		free_tap(t);
+		return r;
+	}
+	r = check_alone(all, t, err);
 	if (r < 0) {
 		free_tap(t);
 		return r;
@@ -180,19 +202,21 @@ void taps_place_fds(
 void taps_handed_over(struct vm_taps *t)
 {
 	for (unsigned i = 0; i < t->n; i++)
-		tap_close_queues(&t->taps[i]->tap);
+		if (t->taps[i])
+			tap_close_queues(&t->taps[i]->tap);
 }
 
-void taps_release(struct vm_taps *t)
+void taps_reopen(struct tap_list *all, const char *vm,
+	const struct vm_config *c, struct vm_taps *t)
 {
-	for (unsigned i = 0; i < t->n; i++) {
-		if (!t->taps[i])
-			continue;
-		tap_close_queues(&t->taps[i]->tap);
-		if (t->taps[i]->link.le_prev)
-			LIST_REMOVE(t->taps[i], link);
-		t->taps[i]->link.le_prev = NULL;
-	}
+	struct error err;
+
+	taps_close(t);
+	t->n = c->n_nets;
+	for (unsigned i = 0; i < t->n; i++)
+		if (open_tap(all, vm, &c->nets[i], &t->taps[i], &err) < 0)
+			log_error("tap_lost", "vm=%s iface=%s error=%d", vm,
+				c->nets[i].iface_id, err.code);
 }
 
 bool taps_in_use(const struct vm_taps *t)

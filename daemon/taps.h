@@ -52,8 +52,11 @@ void taps_place_fds(
 
 /* The VM has the queues now. */
 void taps_handed_over(struct vm_taps *t);
-/* It has none any more, nor shall have: they are others' to use. */
-void taps_release(struct vm_taps *t);
+/* The VM did not start, and may be started again. What cannot be opened is
+ * logged, and missing in taps_fill(). */
+void taps_reopen(struct tap_list *all, const char *vm,
+	const struct vm_config *c, struct vm_taps *t);
 /* Whether one that was handed over is still open somewhere. */
 bool taps_in_use(const struct vm_taps *t);
-void taps_close(struct vm_taps *t); /* forgets them */
+/* They are others' to use. */
+void taps_close(struct vm_taps *t);

@@ -102,6 +102,17 @@ static void log_exit(const struct vm *vm)
 		log_quote(quoted, sizeof(quoted), e->detail));
 }
 
+/* The VM goes: everybody gets an answer, then env->gone() frees it. */
+static void finish_delete(struct vm *vm)
+{
+	struct error err;
+
+	error_set(&err, ENOENT, "the VM was deleted before it was started");
+	vm_answer_all(&vm->waiters, vm->exit.reason ? NULL : &err);
+	vm_answer_all(&vm->deleters, NULL);
+	vm->env->gone(vm->env->arg, vm);
+}
+
 static void start_failed(struct vm *vm)
 {
 	struct api_op *op = take_ptr(&vm->start_op);
@@ -120,38 +131,11 @@ static void start_failed(struct vm *vm)
 	output_reset(vm->output);
 	vm->exit = (struct vm_exit){VM_EXIT_NONE};
 	(void)vm_state_after(&vm->state, VM_EV_START_FAILED, &ignored);
+	if (!vm->remove_if_start_fails)
+		taps_reopen(&vm->env->taps, vm->id, &vm->config, &vm->taps);
 	op->done(op, &err);
 	if (vm->remove_if_start_fails)
 		(void)vm_delete(vm, NULL, &ignored);
-}
-
-/* The VM goes: everybody gets an answer, then env->gone() frees it. */
-static void finish_delete(struct vm *vm)
-{
-	struct error err;
-
-	loop_clear_timer(vm->env->loop, &vm->taps_timer);
-	error_set(&err, ENOENT, "the VM was deleted before it was started");
-	vm_answer_all(&vm->waiters, vm->exit.reason ? NULL : &err);
-	vm_answer_all(&vm->deleters, NULL);
-	vm->env->gone(vm->env->arg, vm);
-}
-
-/* Some 30 ms after the process, the kernel lets go of its taps. Who is told
- * that the VM is deleted may use them again. */
-static void finish_delete_when_free(struct vm *vm)
-{
-	if (taps_in_use(&vm->taps) && vm->taps_tries++ < TAPS_TRIES &&
-		loop_set_timer(vm->env->loop, &vm->taps_timer,
-			clock_ns() + TAPS_INTERVAL_NS) == 0)
-		return;
-	finish_delete(vm);
-}
-
-void vm_on_taps_timer(struct loop_timer *t)
-{
-	finish_delete_when_free(
-		(struct vm *)((char *)t - offsetof(struct vm, taps_timer)));
 }
 
 static void exited(struct vm *vm)
@@ -159,25 +143,52 @@ static void exited(struct vm *vm)
 	struct error err;
 
 	log_exit(vm);
+	/* Before anybody hears of it: its taps and its socket are free. */
+	taps_close(&vm->taps);
+	vsock_uds_close(&vm->uds);
 	vm_publish(vm, API_EVENT_EXITED);
 	(void)vm_state_after(&vm->state, VM_EV_DIED, &err);
 	output_end(vm->output);
-	/* Nobody listens there any more. */
-	vsock_uds_close(&vm->uds);
 	error_set(&err, EBUSY, "the VM has exited");
 	vm_answer_all(&vm->requests, &err);
 	vm->n_requests = 0;
-	taps_release(&vm->taps);
 	if (vm->state == VM_DELETING)
-		finish_delete_when_free(vm);
+		finish_delete(vm);
 	else
 		vm_answer_all(&vm->waiters, NULL);
+}
+
+/*
+ * The process is dead. The kernel lets go of its taps some 30 ms later; until
+ * then it counts as dying, and is not reaped: who hears that the VM has ended,
+ * or did not start, may use them again.
+ */
+static void end_when_free(struct vm *vm)
+{
+	int status;
+
+	if (taps_in_use(&vm->taps) && vm->taps_tries++ < TAPS_TRIES &&
+		loop_set_timer(vm->env->loop, &vm->taps_timer,
+			clock_ns() + TAPS_INTERVAL_NS) == 0)
+		return;
+	status = jail_reap(vm->env->jail, &vm->process);
+	vm->process = (struct jail_process){.pid = 0};
+	record_exit(vm, status);
+	if (vm->state == VM_STARTING)
+		start_failed(vm);
+	else
+		exited(vm);
+}
+
+void vm_on_taps_timer(struct loop_timer *t)
+{
+	end_when_free(
+		(struct vm *)((char *)t - offsetof(struct vm, taps_timer)));
 }
 
 void vm_on_pidfd(struct loop_source *s, uint32_t events)
 {
 	struct vm *vm = (struct vm *)((char *)s - offsetof(struct vm, pidfd));
-	int status;
 
 	(void)events;
 	/* Its last words first: they are in the socket still. */
@@ -187,13 +198,10 @@ void vm_on_pidfd(struct loop_source *s, uint32_t events)
 	loop_clear_timer(vm->env->loop, &vm->start_timer);
 	loop_clear_timer(vm->env->loop, &vm->linger);
 	vm_forget_vsock_asks(vm);
-	status = jail_reap(vm->env->jail, &vm->process);
-	vm->process = (struct jail_process){.pid = 0};
-	record_exit(vm, status);
-	if (vm->state == VM_STARTING)
-		start_failed(vm);
-	else
-		exited(vm);
+	/* Ours would hide whether the process's are closed. */
+	taps_handed_over(&vm->taps);
+	vm->taps_tries = 0;
+	end_when_free(vm);
 }
 
 static void on_wait_timeout(struct loop_timer *t)
@@ -229,24 +237,18 @@ void vm_cancel(struct api_op *op)
 int vm_delete(struct vm *vm, struct api_op *op, struct error *err)
 {
 	enum vm_state after = vm->state;
-	bool at_once;
 
 	if (vm_state_after(&after, VM_EV_DELETE, err) < 0)
 		return -err->code;
-	if (!vm->process.pid)
-		taps_release(&vm->taps);
-	at_once = !vm->process.pid && !taps_in_use(&vm->taps);
-	if (!at_once && op && !vm_pend(vm, &vm->deleters, op, NULL, UINT64_MAX))
+	if (vm->process.pid && op &&
+		!vm_pend(vm, &vm->deleters, op, NULL, UINT64_MAX))
 		return error_set(err, ENOMEM, "out of memory");
 	vm->state = after;
-	if (at_once) {
+	if (!vm->process.pid) {
 		finish_delete(vm);
 		return 0;
 	}
-	if (vm->process.pid)
-		vm_kill(vm, VM_EXIT_KILLED, "deleted");
-	else
-		finish_delete_when_free(vm);
+	vm_kill(vm, VM_EXIT_KILLED, "deleted");
 	return API_PENDING;
 }
 

@@ -413,10 +413,25 @@ static bool may_post(const struct net_rx *rx)
 	       rx->poll.state == WORKER_OP_IDLE && !rx->n_posted && !rx->done;
 }
 
+/* Which of the tap's queues that share a virtqueue have no buffer: bits. */
+static uint32_t starving(const struct net *n, const struct virtq *vq)
+{
+	uint32_t bits = 0;
+
+	for (unsigned i = 0; i < n->config.n_pairs; i++) {
+		const struct net_rx *rx = &n->rx[i];
+
+		if (net_rx_vq(rx) == vq && !rx->n_posted && !rx->done)
+			bits |= 1u << i;
+	}
+	return bits;
+}
+
 static void post(struct net_rx *rx)
 {
 	struct virtq *vq = net_rx_vq(rx);
 	struct net *n = rx->net;
+	uint32_t starved;
 
 	if (rx->poll_first) {
 		rx->poll_first = false;
@@ -429,8 +444,9 @@ static void post(struct net_rx *rx)
 		;
 	/* Kicks matter only to who has no buffer; one that came just before is
 	 * seen here. */
-	if (!rx->n_posted && virtq_enable_kicks(vq)) {
-		n->rx_marked |= 1u << rx->index;
+	starved = starving(n, vq);
+	if (starved && virtq_enable_kicks(vq)) {
+		n->rx_marked |= starved;
 		net_settle_later(n);
 	}
 }

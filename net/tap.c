@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #define FIELD "network-interfaces."
 #define NAME_FIELD FIELD "host_dev_name"
@@ -235,6 +236,17 @@ static int bring_up(struct opening *o)
 
 /* ---- all of it, in its namespace ---- */
 
+static void note_netns(struct tap *t)
+{
+	_cleanup_close_ int fd = ioctl(t->sock, SIOCGSKNS);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return;
+	t->netns_dev = st.st_dev;
+	t->netns_ino = st.st_ino;
+}
+
 static int open_here(struct opening *o)
 {
 	int r;
@@ -253,6 +265,7 @@ static int open_here(struct opening *o)
 			r = bring_up(o);
 	}
 	o->tap.ifindex = index_of(o);
+	note_netns(&o->tap);
 	return r;
 }
 
@@ -354,4 +367,10 @@ bool tap_in_use(const struct tap *t)
 	/* The carrier of a tap is there while a queue is open. */
 	ifr.ifr_data = (void *)&link;
 	return ioctl(t->sock, SIOCETHTOOL, &ifr) == 0 && link.data;
+}
+
+bool tap_same(const struct tap *a, const struct tap *b)
+{
+	return a->netns_ino && a->netns_ino == b->netns_ino &&
+	       a->netns_dev == b->netns_dev && a->ifindex == b->ifindex;
 }

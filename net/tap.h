@@ -31,6 +31,7 @@ struct tap {
 	/* For tap_in_use(): in its namespace, where it has this index. */
 	int sock;
 	int ifindex;
+	uint64_t netns_dev, netns_ino; /* that namespace; 0: not known */
 };
 
 /*
@@ -50,3 +51,6 @@ void tap_close(struct tap *t);
  * process leaves in an io_uring, the kernel closes some 30 ms after its end.)
  */
 bool tap_in_use(const struct tap *t);
+
+/* Whether both are one device, by whatever names they were opened. */
+bool tap_same(const struct tap *a, const struct tap *b);

@@ -22,7 +22,6 @@ int uring_create(struct io_uring *ret, unsigned sq_entries, unsigned cq_entries,
 			IORING_SETUP_SUBMIT_ALL,
 		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
 			IORING_SETUP_SUBMIT_ALL,
-		0,
 	};
 	struct io_uring_params p;
 	unsigned i = 0;
@@ -40,7 +39,7 @@ int uring_create(struct io_uring *ret, unsigned sq_entries, unsigned cq_entries,
 	if ((p.features & URING_FEATURES) != URING_FEATURES) {
 		io_uring_queue_exit(ret);
 		return error_set(err, ENOSYS,
-			"this kernel's io_uring is too old: 5.13 is needed");
+			"this kernel's io_uring is too old: 5.19 is needed");
 	}
 	return 0;
 }

@@ -102,6 +102,10 @@ static int check_hotplug(const struct vm_memory_hotplug *h, struct error *err)
 		return error_field(err, EINVAL, "memory-hotplug.total_size_mib",
 			"must be a multiple of slot_size_mib, %u",
 			h->slot_size_mib);
+	if (h->total_size_mib / h->slot_size_mib > VM_MAX_HOTPLUG_SLOTS)
+		return error_field(err, EINVAL, "memory-hotplug.slot_size_mib",
+			"must be larger: there may be %d slots at most",
+			VM_MAX_HOTPLUG_SLOTS);
 	if (h->requested_size_mib > h->total_size_mib ||
 		h->requested_size_mib % h->block_size_mib)
 		return error_field(err, EINVAL,

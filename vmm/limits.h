@@ -8,6 +8,7 @@
 #define VM_MAX_NETS 8
 #define VM_MAX_QUEUE_PAIRS 8 /* of one network interface */
 #define VM_MAX_PMEM 8
+#define VM_MAX_HOTPLUG_SLOTS 4096
 #define VM_MAX_VIRTIO 19 /* devices of all kinds: an interrupt pin for each */
 #define VM_CMDLINE_MAX 2048 /* x86 COMMAND_LINE_SIZE, with the NUL */
 #define VM_CONSOLE_BYTES (1u << 20)

@@ -18,7 +18,7 @@
  * region is not in a whole one could not be used. */
 #define MEMORY_PLAN_HOTPLUG_ALIGN (2ull << 30)
 
-#define MEMORY_PLAN_MAX_SLOTS 4096 /* of the hotplug region */
+#define MEMORY_PLAN_MAX_SLOTS VM_MAX_HOTPLUG_SLOTS
 
 struct memory_plan {
 	uint64_t hotplug_gpa; /* 0: none */

@@ -8,6 +8,8 @@
 #include "vmm/vm_parts.h"
 
 #include <errno.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_mmio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -224,10 +226,26 @@ int vm_pause(struct vm *vm)
 	return vcpus_pause(&vm->vcpus);
 }
 
+/* A worker ends when nothing is in flight any more: what a disk was asked for
+ * completes by itself, what waits for packets or peers only if it is reset. */
+static void reset_waiting(struct vm *vm)
+{
+	const uint32_t reset = 0;
+
+	for (unsigned i = 0; i < vm->n_slots; i++) {
+		struct vm_slot *slot = &vm->slots[i];
+		uint32_t id = slot->dev->ops->id;
+
+		if (id == VIRTIO_ID_NET || id == VIRTIO_ID_VSOCK)
+			virtio_mmio_write(slot->transport, VIRTIO_MMIO_STATUS,
+				&reset, sizeof(reset));
+	}
+}
+
 void vm_stop(struct vm *vm)
 {
 	vcpus_stop(&vm->vcpus);
-	vm_stop_vsock(vm);
+	reset_waiting(vm);
 	for (unsigned i = 0; i < VM_WORKERS; i++)
 		if (vm->workers[i])
 			worker_stop(vm->workers[i]);

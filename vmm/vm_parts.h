@@ -65,9 +65,6 @@ int vm_limit_net(struct vm *vm, unsigned index, bool rx,
 int vm_create_vsock(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
 
-/* Connections that wait for bytes would keep their worker from ending. */
-void vm_stop_vsock(struct vm *vm);
-
 /* Where a virtio slot's registers are. */
 static inline uint64_t vm_slot_gpa(unsigned index)
 {

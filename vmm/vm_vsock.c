@@ -56,13 +56,3 @@ void vm_vsock_connected(
 	else if (fd >= 0)
 		close(fd);
 }
-
-void vm_stop_vsock(struct vm *vm)
-{
-	const uint32_t reset = 0;
-
-	for (unsigned i = 0; i < vm->n_slots; i++)
-		if (vm->slots[i].transport && vm->slots[i].dev == vm->vsock)
-			virtio_mmio_write(vm->slots[i].transport,
-				VIRTIO_MMIO_STATUS, &reset, sizeof(reset));
-}

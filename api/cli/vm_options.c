@@ -133,19 +133,19 @@ static int add_disk(
 	return set_path(d, "path_on_host", path, err);
 }
 
-/* A value as JSON would have it: true, 1500, or else a string. */
-static void add_value(struct json_object *o, const char *key, const char *s)
+/* What the API wants there; anything else is a string. */
+static int add_value(struct json_object *o, const char *key, const char *s,
+	struct error *err)
 {
-	char *end;
-	long n = strtol(s, &end, 10);
-
-	if (strcmp(s, "true") == 0 || strcmp(s, "false") == 0)
+	if (strcmp(key, "mtu") == 0 || strcmp(key, "queue_pairs") == 0)
+		return set_number(o, key, s, key, err);
+	if (strcmp(key, "create") == 0 &&
+		(strcmp(s, "true") == 0 || strcmp(s, "false") == 0))
 		json_object_object_add(
 			o, key, json_object_new_boolean(s[0] == 't'));
-	else if (*s && !*end)
-		json_object_object_add(o, key, json_object_new_int64(n));
 	else
 		set_string(o, key, s);
+	return 0;
 }
 
 static int add_net(struct json_object *doc, const char *arg, struct error *err)
@@ -168,7 +168,8 @@ static int add_net(struct json_object *doc, const char *arg, struct error *err)
 			return error_set(err, EINVAL,
 				"--net: \"%s\" is not KEY=VALUE", word);
 		*value++ = '\0';
-		add_value(net, word, value);
+		if (add_value(net, word, value, err) < 0)
+			return -err->code;
 	}
 	return 0;
 }

@@ -124,13 +124,15 @@ class Api:
 class Daemon:
     """A mayflyd of our own, on a socket in a directory of our own."""
 
-    def __init__(self, program, directory, extra_args=(), **popen):
+    def __init__(self, program, directory, extra_args=(), prefix=(), **popen):
+        """prefix: a command that becomes the program behind it."""
+        os.makedirs(directory, exist_ok=True)
         self.dir = directory
         self.socket = os.path.join(directory, "api.sock")
         self.state_dir = os.path.join(directory, "state")
         self.log_path = os.path.join(directory, "daemon.log")
         self.api = Api(self.socket)
-        args = [program, "--socket", self.socket,
+        args = [*prefix, program, "--socket", self.socket,
                 "--state-dir", self.state_dir, *extra_args]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(

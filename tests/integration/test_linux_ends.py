@@ -66,7 +66,17 @@ def test_reboot_is_a_reset(t):
 
 @linux()
 def test_panic_is_told(t):
-    vm = guests.linux(t, images.linux(images.bzimage()))
+    # What waits for packets and peers must not keep the VM from its end.
+    disk = images.blank(t.path("disk"), images.MIB)
+    vm = guests.linux(t, images.linux(
+        images.bzimage(), drives=[images.drive(disk)], sections={
+            "network-interfaces": [
+                {"iface_id": "eth0", "host_dev_name": "mfpanic0",
+                 "create": True}],
+            "entropy": {},
+            "balloon": {"amount_mib": 8, "deflate_on_oom": False,
+                        "stats_polling_interval_s": 1}}))
+    vm.sh("ip link set eth0 up")
     vm.type("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger\n")
     check_exit(vm, "panic", scaled(20))
 
