@@ -487,11 +487,12 @@ static void follow(struct run *run)
 
 int main(int argc, char **argv)
 {
-	const struct jail_config config = {.uid_first = 2100000000,
+	/* Several of these run at a time, and nobody shares a parent group. */
+	char cgroup[40];
+	struct jail_config c = {.uid_first = 2100000000,
 		.uid_count = 64,
-		.cgroup_name = "mayfly-spawn-vm"};
+		.cgroup_name = cgroup};
 	struct run run = {.reason = "killed"};
-	struct jail_config c = config;
 	static union msg m;
 	struct error err;
 	char name[32];
@@ -499,6 +500,7 @@ int main(int argc, char **argv)
 	bool ok;
 
 	parse(argc, argv, &m.start);
+	(void)snprintf(cgroup, sizeof(cgroup), "mayfly-spawn-%d", getpid());
 	c.exe_path = opt.vmm;
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0 || geteuid() != 0)
