@@ -225,6 +225,7 @@ int vm_counters(const struct vm *vm, struct api_counters *ret)
 		return -ENODATA;
 	*ret = (struct api_counters){
 		.guest_faults = load(&s->guest_faults),
+		.console_limited = load(&s->console_limited),
 		.memory_resident_bytes = resident_bytes(vm->process.pid),
 		.has_vsock = c->vsock.uds_path != NULL,
 		.has_entropy = c->entropy.there,

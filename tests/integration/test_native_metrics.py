@@ -6,7 +6,7 @@ import subprocess
 
 import guests
 import images
-from harness import native
+from harness import eventually, native
 
 SAMPLE = re.compile(
     r'^([a-z_:]+)(?:\{((?:[a-z]+="[^"\\\n]*",?)+)\})? (-?[0-9.e+-]+)$')
@@ -98,3 +98,17 @@ def test_metrics_please_promtool(t):
     done = subprocess.run([promtool, "check", "metrics"], input=scrape(t),
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done
+
+
+@native()
+def test_metrics_count_console_output_that_was_limited(t):
+    vm = t.vm({**images.puppet(), "boot-source": {"kernel_image_path": (
+        images.puppet_kernel().replace("puppet", "count"))}}, start=True)
+    eventually("some output", lambda: vm.get()["console"]["bytes"] > 1000)
+    t.api.ok("PATCH", vm.url("serial"), {"rate_limiter": {
+        "bandwidth": {"size": 100, "refill_time": 3600000}}})
+    eventually("dropped bytes", lambda: samples(scrape(t))[(
+        "mayfly_vm_console_limited_total", labels(vm=vm.id))] > 1000)
+    before = vm.get()["console"]["bytes"]
+    assert vm.get()["counters"]["console_limited"] > 1000
+    assert vm.get()["console"]["bytes"] == before
