@@ -2,6 +2,7 @@
 #include "api/resources.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -172,6 +173,17 @@ static int grow(void *list, unsigned n, size_t size, unsigned max,
 	return 0;
 }
 
+/* A field's name out of others'; what does not fit is cut. */
+__attribute__((format(printf, 2, 3))) static void name_field(
+	char *ret, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(ret, ERROR_FIELD_MAX, format, args);
+	va_end(args);
+}
+
 /* Each element of the array at key, if there is one. name: its field. */
 static int read_array(struct json_object *o, const char *key, const char *name,
 	int (*read)(struct json_object *o, const char *name, void *arg,
@@ -187,7 +199,7 @@ static int read_array(struct json_object *o, const char *key, const char *name,
 	for (size_t i = 0; i < json_object_array_length(a); i++) {
 		char element[ERROR_FIELD_MAX];
 
-		snprintf(element, sizeof(element), "%s[%zu]", name, i);
+		name_field(element, "%s[%zu]", name, i);
 		if (read(json_object_array_get_idx(a, i), element, arg, err) <
 			0)
 			return -err->code;
@@ -236,7 +248,7 @@ static int read_leaf(
 	char modifiers[ERROR_FIELD_MAX];
 	int r;
 
-	snprintf(modifiers, sizeof(modifiers), "%s.modifiers", name);
+	name_field(modifiers, "%s.modifiers", name);
 	r = fields_read(leaf_table, o, name, false, &text, err);
 	if (r == 0)
 		r = read_number(name, "leaf", text.leaf, &leaf.mod.leaf, err);
