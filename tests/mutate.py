@@ -89,7 +89,6 @@ TARGETS = {
     "net/mmds_image.c": ("test_mmds_image", MMDS_IMAGE),
     "net/mmds_port.c": ("test_mmds", ["net/mmds.c", *MMDS]),
     "net/mmds_serve.c": ("test_mmds_serve", MMDS_SERVE),
-    "net/mmds_tcp.c": ("test_mmds_tcp", ["net/mmds_tcp_in.c", *MMDS_TCP]),
     "net/mmds_tcp_in.c": ("test_mmds_tcp", ["net/mmds_tcp.c", *MMDS_TCP]),
     "net/mmds_token.c": ("test_mmds_token", ["net/siphash.c"]),
     "vmm/config_check.c": ("test_config_check", ["vmm/config.c",

@@ -160,8 +160,6 @@ int msg_recv(int sock, enum msg_end me, union msg *ret, int *ret_fds,
 	if (n == -ECONNRESET)
 		n = fd_recv(sock, ret, sizeof(*ret), ret_fds,
 			me == MSG_VMM ? MSG_MAX_FDS : 0, &n_fds);
-	if (n == -ECONNRESET)
-		return 0;
 	if (n == -EMSGSIZE)
 		return -EPROTO;
 	if (n < 0)

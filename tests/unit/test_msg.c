@@ -1,9 +1,12 @@
 #include "base/cleanup.h"
 #include "vmm/msg.h"
 
+#include "vmm/config.h"
+
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -261,6 +264,102 @@ START_TEST(start_with_counts_out_of_range_is_refused)
 }
 END_TEST
 
+/* One count or enumerator beyond its range, and as many descriptors as it would
+ * take if nobody looked. */
+START_TEST(numbers_beyond_their_range_are_refused)
+{
+	static const struct {
+		uint32_t type;
+		size_t off, size;
+		uint32_t value;
+		unsigned n_fds;
+	} cases[] = {
+#define START(member, v, n)                                                    \
+	{MSG_START, offsetof(union msg, start.member),                         \
+		sizeof(((struct msg_start *)0)->member), v,                    \
+		MSG_START_FD_FIXED + (n)}
+		START(has_initrd, 2, 1),
+		START(has_vsock, 2, 1),
+		START(n_nets, VM_MAX_NETS + 1, VM_MAX_NETS + 1),
+		START(n_pmem, VM_MAX_PMEM + 1, VM_MAX_PMEM + 1),
+		START(n_cpuid_mods, VM_MAX_CPUID_MODS + 1, 0),
+		START(n_msr_mods, VM_MAX_MSR_MODS + 1, 0),
+		START(cpuid_mods[0].reg, VM_CPUID_EDX + 1, 0),
+		START(nets[0].n_pairs, 0, 0),
+		START(nets[0].n_pairs, VM_MAX_QUEUE_PAIRS + 1,
+			VM_MAX_QUEUE_PAIRS + 1),
+		{MSG_LIMIT, offsetof(union msg, limit.kind), 4, MSG_LIMIT_KINDS,
+			0},
+		{MSG_BALLOON, offsetof(union msg, balloon.what), 4,
+			MSG_BALLOON_WHATS, 0},
+		{MSG_VSOCK_CONNECTED,
+			offsetof(union msg, vsock_connected.has_fd), 1, 2, 2},
+	};
+	size_t size = sizeof(struct msg_start);
+	union msg m;
+
+	make(&m, cases[_i].type);
+	if (cases[_i].type == MSG_START) {
+		/* What lies behind the arrays would do, too. */
+		memset(m.start.nets, 1, sizeof(m.start.nets));
+		memset(m.start.pmem, 1, sizeof(m.start.pmem));
+		m.start.n_nets = _i == 7 || _i == 8;
+		m.start.n_cpuid_mods = 1;
+	} else if (cases[_i].type == MSG_LIMIT) {
+		size = sizeof(m.limit);
+	} else if (cases[_i].type == MSG_BALLOON) {
+		size = sizeof(m.balloon);
+	} else {
+		size = sizeof(m.vsock_connected);
+	}
+	memcpy((char *)&m + cases[_i].off, &cases[_i].value, cases[_i].size);
+	refused(MSG_VMM, &m, size, cases[_i].n_fds);
+}
+END_TEST
+#define N_BEYOND 12
+
+START_TEST(the_largest_start_is_taken)
+{
+	int got[MSG_MAX_FDS];
+	struct msg_start_fds at;
+	union msg m, r;
+	unsigned n;
+
+	make(&m, MSG_START);
+	m.start.has_initrd = m.start.has_vsock = m.start.has_mmds = 1;
+	m.start.n_drives = VM_MAX_DRIVES;
+	m.start.n_nets = VM_MAX_NETS;
+	m.start.n_pmem = VM_MAX_PMEM;
+	m.start.n_cpuid = MSG_CPUID_MAX;
+	m.start.n_cpuid_mods = VM_MAX_CPUID_MODS;
+	m.start.n_msr_mods = VM_MAX_MSR_MODS;
+	for (unsigned i = 0; i < VM_MAX_CPUID_MODS; i++)
+		m.start.cpuid_mods[i].reg = VM_CPUID_EDX;
+	for (unsigned i = 0; i < VM_MAX_NETS; i++)
+		m.start.nets[i].n_pairs = i ? VM_MAX_QUEUE_PAIRS : 1;
+	msg_start_fds(&m.start, &at);
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, fds(at.n), at.n), 0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	ck_assert_uint_eq(n, at.n);
+	for (unsigned i = 0; i < n; i++)
+		close(got[i]);
+
+	make(&m, MSG_LIMIT);
+	m.limit.kind = MSG_LIMIT_KINDS - 1;
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, NULL, 0), 0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	make(&m, MSG_BALLOON);
+	m.balloon.what = MSG_BALLOON_WHATS - 1;
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, NULL, 0), 0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	make(&m, MSG_VSOCK_CONNECTED);
+	m.vsock_connected.has_fd = 1;
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, fds(1), 1), 0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	close(got[0]);
+}
+END_TEST
+
 START_TEST(console_input_of_no_or_too_many_bytes_is_refused)
 {
 	union msg m;
@@ -429,6 +528,9 @@ int main(void)
 		recv_tc, start_carries_the_metadata_last_and_if_there_is_some);
 	tcase_add_test(recv_tc, a_descriptor_for_the_daemon_is_refused);
 	tcase_add_test(recv_tc, start_with_counts_out_of_range_is_refused);
+	tcase_add_loop_test(
+		recv_tc, numbers_beyond_their_range_are_refused, 0, N_BEYOND);
+	tcase_add_test(recv_tc, the_largest_start_is_taken);
 	tcase_add_test(
 		recv_tc, console_input_of_no_or_too_many_bytes_is_refused);
 	tcase_add_test(recv_tc, enumerators_out_of_range_are_refused);
