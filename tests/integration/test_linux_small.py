@@ -226,10 +226,11 @@ def test_free_pages_are_reported_unasked(t):
     fill(vm, 100)
     full = pss(vm)
     vm.sh("rm /tmp/fill")
-    eventually("100 MiB less", lambda: pss(vm) < full - 88 * MIB,
+    # A guest reports what is free as a whole 2 MiB block: most of it.
+    eventually("100 MiB less", lambda: pss(vm) < full - 80 * MIB,
                scaled(10), 0.1)
     reported = counters(vm, "balloon")
-    assert reported["reported_bytes"] >= 88 * MIB, reported
+    assert reported["reported_bytes"] >= 80 * MIB, reported
     assert reported["errors"] == reported["malformed"] == 0, reported
     # And they are there when they are needed.
     touch_and_free(vm, 100)
