@@ -1,15 +1,10 @@
 #include "block/blk_queue.h"
 
 #include "base/clock.h"
+#include "base/counter.h"
 
 #include <errno.h>
 #include <stddef.h>
-
-static void count(uint64_t *counter, uint64_t n)
-{
-	/* One writer. */
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
 
 static struct blk_req *take_req(struct blk_queue *q)
 {
@@ -90,24 +85,24 @@ static void count_done(struct blk_stats *s, const struct blk_cmd *cmd)
 {
 	switch (cmd->type) {
 	case VIRTIO_BLK_T_IN:
-		count(&s->reads, 1);
-		count(&s->read_bytes, cmd->len);
+		counter_add(&s->reads, 1);
+		counter_add(&s->read_bytes, cmd->len);
 		break;
 	case VIRTIO_BLK_T_OUT:
-		count(&s->writes, 1);
-		count(&s->write_bytes, cmd->len);
+		counter_add(&s->writes, 1);
+		counter_add(&s->write_bytes, cmd->len);
 		break;
 	case VIRTIO_BLK_T_FLUSH:
-		count(&s->flushes, 1);
+		counter_add(&s->flushes, 1);
 		break;
 	case VIRTIO_BLK_T_DISCARD:
-		count(&s->discards, 1);
+		counter_add(&s->discards, 1);
 		break;
 	case VIRTIO_BLK_T_WRITE_ZEROES:
-		count(&s->write_zeroes, 1);
+		counter_add(&s->write_zeroes, 1);
 		break;
 	default:
-		count(&s->others, 1);
+		counter_add(&s->others, 1);
 		break;
 	}
 }
@@ -116,7 +111,7 @@ static void report_error(struct blk *b, int err)
 {
 	uint32_t suppressed;
 
-	count(&b->config.stats->errors, 1);
+	counter_add(&b->config.stats->errors, 1);
 	if (b->config.on_error &&
 		log_limit_ok(&b->error_limit, clock_ns(), &suppressed))
 		b->config.on_error(b->config.arg, err);
@@ -253,7 +248,7 @@ static bool admit(struct blk *b, struct blk_req *req)
 		&b->limiter, limited_bytes(&req->cmd), clock_ns());
 	if (again_ns == 0)
 		return true;
-	count(&b->config.stats->throttled, 1);
+	counter_add(&b->config.stats->throttled, 1);
 	b->held = req;
 	worker_timer(b->worker, &b->refill, again_ns);
 	return false;
@@ -269,9 +264,9 @@ static void handle(struct blk *b, struct blk_req *req)
 		return;
 	}
 	if (status == VIRTIO_BLK_S_UNSUPP)
-		count(&b->config.stats->others, 1);
+		counter_add(&b->config.stats->others, 1);
 	else
-		count(&b->config.stats->malformed, 1);
+		counter_add(&b->config.stats->malformed, 1);
 	if (status < 0)
 		push(req, 0);
 	else

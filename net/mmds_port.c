@@ -1,5 +1,7 @@
 #include "net/mmds_port.h"
 
+#include "base/counter.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if_arp.h>
@@ -47,7 +49,7 @@ static void opened(void *arg)
 {
 	struct mmds_port *p = arg;
 
-	mmds_count(&p->m->service.stats->connections);
+	counter_add(&p->m->service.stats->connections, 1);
 }
 
 int mmds_port_create(struct mmds_port **ret, struct mmds *m, struct error *err)
@@ -78,7 +80,7 @@ void mmds_port_reset(struct mmds_port *p)
 
 static void malformed(struct mmds_port *p)
 {
-	mmds_count(&p->m->service.stats->malformed);
+	counter_add(&p->m->service.stats->malformed, 1);
 }
 
 /* ---- checksums (RFC 1071) ---- */

@@ -1,5 +1,6 @@
 #include "net/mmds_serve.h"
 
+#include "base/counter.h"
 #include "net/mmds_tcp.h"
 
 #include <stdio.h>
@@ -76,7 +77,7 @@ static void get(struct mmds_service *s, const struct mmds_image *img,
 	const struct mmds_entry *e;
 
 	if (!has_access(s, now_ns, r)) {
-		mmds_count(&s->stats->denied);
+		counter_add(&s->stats->denied, 1);
 		say(a, 401,
 			"This needs a valid session token in X-metadata-token "
 			"or X-aws-ec2-metadata-token.");
@@ -84,7 +85,7 @@ static void get(struct mmds_service *s, const struct mmds_image *img,
 	}
 	e = img ? mmds_image_find(img, r->path.p, r->path.len) : NULL;
 	if (!e) {
-		mmds_count(&s->stats->not_found);
+		counter_add(&s->stats->not_found, 1);
 		say(a, 404, "There is nothing at this path.");
 	} else if (json) {
 		say_value(a, img, e->json, e->json_len, true);
@@ -136,7 +137,7 @@ static void put(struct mmds_service *s, uint64_t now_ns,
 	if (r->forwarded) {
 		say(a, 400, "X-Forwarded-For is not allowed here.");
 	} else if (!is_token_path(r->path)) {
-		mmds_count(&s->stats->not_found);
+		counter_add(&s->stats->not_found, 1);
 		say(a, 404, "PUT is for " TOKEN_PATH " only.");
 	} else if (!r->ttl.p) {
 		say(a, 400,
@@ -147,7 +148,7 @@ static void put(struct mmds_service *s, uint64_t now_ns,
 			"A token's time to live must be a number from 1 to "
 			"21600.");
 	} else {
-		mmds_count(&s->stats->tokens);
+		counter_add(&s->stats->tokens, 1);
 		mmds_token_make(&s->tokens, now_ns, ttl_s, a->text);
 		say(a, 200, a->text);
 		snprintf(a->field, sizeof(a->field), "%s: %u\r\n",
@@ -159,7 +160,7 @@ static void put(struct mmds_service *s, uint64_t now_ns,
 static void answer_request(struct mmds_service *s, const struct mmds_image *img,
 	uint64_t now_ns, const struct http_request *r, struct answer *a)
 {
-	mmds_count(&s->stats->requests);
+	counter_add(&s->stats->requests, 1);
 	a->close = !r->keep;
 	switch (r->method) {
 	case HTTP_GET:
@@ -177,7 +178,7 @@ static void answer_request(struct mmds_service *s, const struct mmds_image *img,
 
 static void refuse(struct mmds_service *s, unsigned status, struct answer *a)
 {
-	mmds_count(&s->stats->malformed);
+	counter_add(&s->stats->malformed, 1);
 	a->close = true;
 	say(a, status,
 		status == 431   ? "The request's head is too long."

@@ -23,9 +23,3 @@ struct mmds_service {
 size_t mmds_serve(struct mmds_service *s, const struct mmds_image *img,
 	uint64_t now_ns, const uint8_t *rx, size_t n, uint8_t *tx,
 	size_t *ret_len, bool *ret_close);
-
-static inline void mmds_count(uint64_t *counter)
-{
-	/* One writer. */
-	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
-}

@@ -22,12 +22,6 @@ static struct net *net_of(struct virtio_dev *d)
 	return (struct net *)((char *)d - offsetof(struct net, dev));
 }
 
-void net_count(uint64_t *counter, uint64_t n)
-{
-	/* One writer. */
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
 void net_begin(struct net *n)
 {
 	n->in_flight++;

@@ -1,3 +1,4 @@
+#include "base/counter.h"
 #include "net/net_dev.h"
 
 #include <string.h>
@@ -60,7 +61,7 @@ static void obey(struct net *n)
 	bool ok = false;
 
 	if (iovs_read(&n->chain.rd, 0, &c.hdr, sizeof(c.hdr)) < 0) {
-		net_count(&n->config.stats->malformed, 1);
+		counter_add(&n->config.stats->malformed, 1);
 	} else {
 		switch (c.hdr.class) {
 		case VIRTIO_NET_CTRL_MQ:

@@ -177,7 +177,6 @@ static inline struct virtq *net_txq(struct net *n, size_t pair)
 }
 
 /* net.c */
-void net_count(uint64_t *counter, uint64_t n);
 void net_settle_later(struct net *n);
 /* Before an operation is begun, and in its done(). */
 void net_begin(struct net *n);

@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/counter.h"
 #include "net/net_dev.h"
 
 #include <arpa/inet.h>
@@ -55,7 +56,7 @@ bool net_mmds_input(struct net *n, const struct iovs *packet)
 			packet->len - NET_HDR_BYTES,
 			flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return false;
-	net_count(&n->config.stats->mmds_tx_packets, 1);
+	counter_add(&n->config.stats->mmds_tx_packets, 1);
 	n->port_marked = true;
 	n->port_tries = 0;
 	net_settle_later(n);
@@ -83,7 +84,7 @@ static int output(struct net *n)
 	packet = (struct iovs){r->iov, r->n_iov, r->room};
 	iovs_write(&packet, 0, frame, NET_HDR_BYTES + len);
 	net_rx_hand_over(n, r, NET_HDR_BYTES + len);
-	net_count(&n->config.stats->mmds_rx_packets, 1);
+	counter_add(&n->config.stats->mmds_rx_packets, 1);
 	return 1;
 }
 

@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/counter.h"
 #include "net/net_dev.h"
 
 #include <errno.h>
@@ -92,7 +93,7 @@ static void add_buffers(
 		if (x <= 0)
 			break;
 		if (n->chain.rd.n || !n->chain.wr.n) {
-			net_count(&n->config.stats->malformed, 1);
+			counter_add(&n->config.stats->malformed, 1);
 			virtq_fill(r->vq, n->chain.head, 0);
 			net_pushed(n, r->vq);
 		} else if (!add_buffer(r, &n->chain)) {
@@ -229,17 +230,17 @@ static void take_packet(struct net_rx *rx, struct net_rx_read *r)
 
 	expect(rx, len);
 	if (!fit(n, r, len)) {
-		net_count(&stats->rx_dropped, 1);
+		counter_add(&stats->rx_dropped, 1);
 		return;
 	}
 	packet = (struct iovs){r->iov, r->n_iov, r->room};
 	if (!header_ok(n, &packet)) {
-		net_count(&stats->rx_dropped, 1);
+		counter_add(&stats->rx_dropped, 1);
 		return;
 	}
 	net_rx_hand_over(n, r, len);
-	net_count(&stats->rx_packets, 1);
-	net_count(&stats->rx_bytes, len - NET_HDR_BYTES);
+	counter_add(&stats->rx_packets, 1);
+	counter_add(&stats->rx_bytes, len - NET_HDR_BYTES);
 }
 
 static void read_failed(struct net_rx *rx, int err)
@@ -276,7 +277,7 @@ static bool may_take(struct net *n, const struct net_rx_read *r)
 		&n->rx_limiter, (size_t)r->res - NET_HDR_BYTES, now);
 	if (until == 0)
 		return true;
-	net_count(&n->config.stats->rx_throttled, 1);
+	counter_add(&n->config.stats->rx_throttled, 1);
 	net_wait(n, &n->rx_timer, until);
 	return false;
 }

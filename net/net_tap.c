@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/counter.h"
 #include "net/net_dev.h"
 
 #include <errno.h>
@@ -114,7 +115,7 @@ void net_tap_failed(struct net *n, int err)
 	/* A driver that resets us has not been failed. */
 	if (err == ECANCELED)
 		return;
-	net_count(&n->config.stats->tap_errors, 1);
+	counter_add(&n->config.stats->tap_errors, 1);
 	if (err == EBADFD && !n->gone) {
 		n->gone = true;
 		set_link(n, 0);

@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/counter.h"
 #include "net/net_dev.h"
 
 #include <errno.h>
@@ -24,8 +25,8 @@ static bool has_room(const struct net_tx *tx)
 
 static void drop(struct net_tx *tx, uint64_t *counter)
 {
-	net_count(counter, 1);
-	net_count(&tx->net->config.stats->tx_dropped, 1);
+	counter_add(counter, 1);
+	counter_add(&tx->net->config.stats->tx_dropped, 1);
 }
 
 static struct net_tx_req *add_req(struct net_tx *tx)
@@ -108,7 +109,7 @@ static bool take(struct net_tx *tx)
 	}
 	until = limited(n, c->rd.len - NET_HDR_BYTES);
 	if (until) {
-		net_count(&stats->tx_throttled, 1);
+		counter_add(&stats->tx_throttled, 1);
 		virtq_unpop(tx->vq, c->head);
 		net_wait(n, &n->tx_timer, until);
 		return false;
@@ -182,9 +183,9 @@ static void refused(struct net_tx *tx, int err)
 {
 	struct net *n = tx->net;
 
-	net_count(&n->config.stats->tx_dropped, 1);
+	counter_add(&n->config.stats->tx_dropped, 1);
 	if (err == EINVAL)
-		net_count(&n->config.stats->malformed, 1);
+		counter_add(&n->config.stats->malformed, 1);
 	else
 		net_tap_failed(n, err);
 }
@@ -208,8 +209,8 @@ static void give_back(struct net_tx *tx)
 		packets++;
 		bytes += req->len - NET_HDR_BYTES;
 	}
-	net_count(&stats->tx_packets, packets);
-	net_count(&stats->tx_bytes, bytes);
+	counter_add(&stats->tx_packets, packets);
+	counter_add(&stats->tx_bytes, bytes);
 	net_pushed(n, tx->vq);
 	tx->n = 0;
 	tx->n_pieces = 0;

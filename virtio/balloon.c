@@ -1,6 +1,7 @@
 #include "virtio/balloon.h"
 
 #include "base/clock.h"
+#include "base/counter.h"
 #include "virtio/balloon_hint.h"
 #include "virtio/balloon_pages.h"
 #include "virtio/balloon_stats.h"
@@ -49,12 +50,6 @@ static struct balloon *balloon_of(struct virtio_dev *d)
 	return (struct balloon *)((char *)d - offsetof(struct balloon, dev));
 }
 
-static void count(uint64_t *counter, uint64_t n)
-{
-	/* One writer. */
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
 static void publish(uint64_t *at, uint64_t value)
 {
 	__atomic_store_n(at, value, __ATOMIC_RELAXED);
@@ -84,14 +79,14 @@ static int64_t inflate(struct vq_service *s, uint64_t *ret_retry_ns)
 	if (!s->again) {
 		*done = 0;
 		if (all == 0 || from->len % sizeof(uint32_t))
-			count(&state->malformed, 1);
+			counter_add(&state->malformed, 1);
 	}
 	n = all - *done < PFNS_PER_CALL ? all - *done : PFNS_PER_CALL;
 	iovs_read(from, *done * sizeof(pfns[0]), pfns, n * sizeof(pfns[0]));
 	balloon_drop_pfns(b->config.mem, pfns, (unsigned)n, &drop);
-	count(&state->inflated_pages, drop.pages);
-	count(&state->malformed, drop.unknown);
-	count(&state->errors, drop.errors);
+	counter_add(&state->inflated_pages, drop.pages);
+	counter_add(&state->malformed, drop.unknown);
+	counter_add(&state->errors, drop.errors);
 	return part_done(done, n, all, ret_retry_ns) ? 0 : VQ_SERVICE_HOLD;
 }
 
@@ -103,8 +98,8 @@ static int64_t deflate(struct vq_service *s, uint64_t *ret_retry_ns)
 
 	(void)ret_retry_ns;
 	if (n == 0 || s->chain.rd.len % sizeof(uint32_t))
-		count(&state->malformed, 1);
-	count(&state->deflated_pages, n);
+		counter_add(&state->malformed, 1);
+	counter_add(&state->deflated_pages, n);
 	return 0;
 }
 
@@ -118,7 +113,7 @@ static int64_t stats(struct vq_service *s, uint64_t *ret_retry_ns)
 	if (!s->again) {
 		b->stats_came_ns = now;
 		if (balloon_stats_take(b->config.state, &s->chain.rd) < 0)
-			count(&b->config.state->malformed, 1);
+			counter_add(&b->config.state->malformed, 1);
 	}
 	*ret_retry_ns = b->stats_came_ns + b->stats_interval_ns;
 	return now >= *ret_retry_ns ? 0 : VQ_SERVICE_HOLD;
@@ -148,8 +143,8 @@ static int64_t drop_ranges(struct vq_service *s, enum role role, bool wanted,
 	if (n > RANGE_BYTES_PER_CALL)
 		n = RANGE_BYTES_PER_CALL;
 	balloon_drop_view(b->config.mem, &s->chain.wr, *done, n, &drop);
-	count(counter, drop.bytes);
-	count(&b->config.state->errors, drop.errors);
+	counter_add(counter, drop.bytes);
+	counter_add(&b->config.state->errors, drop.errors);
 	return part_done(done, n, s->chain.wr.len, ret_retry_ns)
 		       ? 0
 		       : VQ_SERVICE_HOLD;
@@ -160,7 +155,7 @@ static int64_t report(struct vq_service *s, uint64_t *ret_retry_ns)
 	struct balloon_state *state = balloon_of(s->dev)->config.state;
 
 	if (s->chain.wr.len == 0)
-		count(&state->malformed, 1);
+		counter_add(&state->malformed, 1);
 	return drop_ranges(
 		s, REPORT, true, &state->reported_bytes, ret_retry_ns);
 }
@@ -178,7 +173,7 @@ static void take_hint_cmd(struct balloon *b, const struct iovs *from)
 	uint32_t cmd;
 
 	if (iovs_read(from, 0, &cmd, sizeof(cmd)) < 0) {
-		count(&b->config.state->malformed, 1);
+		counter_add(&b->config.state->malformed, 1);
 		return;
 	}
 	publish(&b->config.state->hint_guest_cmd, cmd);

@@ -1,5 +1,6 @@
 #include "virtio/memdev.h"
 
+#include "base/counter.h"
 #include "virtio/memdev_req.h"
 
 #include <errno.h>
@@ -38,12 +39,6 @@ static void store(uint64_t *field, uint64_t value)
 	__atomic_store_n(field, value, __ATOMIC_RELAXED);
 }
 
-static void count(uint64_t *counter)
-{
-	/* One writer. */
-	store(counter, *counter + 1);
-}
-
 static void turn_later(struct memdev *m)
 {
 	if (m->turn.state == WORKER_OP_IDLE)
@@ -74,7 +69,7 @@ static void answer(struct memdev *m, const struct virtio_mem_resp *resp)
 	iovs_write(&m->chain.wr, 0, resp, sizeof(*resp));
 	virtq_push(&m->vq, m->chain.head, sizeof(*resp));
 	if (resp->type != VIRTIO_MEM_RESP_ACK)
-		count(&m->state->refused);
+		counter_add(&m->state->refused, 1);
 	turn_later(m);
 }
 
@@ -92,7 +87,8 @@ static void work(struct memdev *m)
 	m->working = false;
 	publish(m, false);
 	if (resp.type == VIRTIO_MEM_RESP_ACK)
-		count(was_plug ? &m->state->plugs : &m->state->unplugs);
+		counter_add(
+			was_plug ? &m->state->plugs : &m->state->unplugs, 1);
 	answer(m, &resp);
 }
 
@@ -103,7 +99,7 @@ static void handle(struct memdev *m)
 
 	if (iovs_read(&m->chain.rd, 0, &req, sizeof(req)) < 0 ||
 		m->chain.wr.len < sizeof(resp)) {
-		count(&m->state->malformed);
+		counter_add(&m->state->malformed, 1);
 		virtq_push(&m->vq, m->chain.head, 0);
 		turn_later(m);
 		return;

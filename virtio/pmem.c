@@ -1,6 +1,7 @@
 #include "virtio/pmem.h"
 
 #include "base/clock.h"
+#include "base/counter.h"
 
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -54,12 +55,6 @@ static struct pmem *pmem_of(struct virtio_dev *d)
 	return (struct pmem *)((char *)d - offsetof(struct pmem, dev));
 }
 
-static void count(uint64_t *counter)
-{
-	/* One writer. */
-	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
-}
-
 static void settle_later(struct pmem *p)
 {
 	if (p->settle.state == WORKER_OP_IDLE)
@@ -91,7 +86,7 @@ static bool limited(struct pmem *p)
 		&p->limiter, p->config.file_bytes, clock_ns());
 	if (retry_ns == 0)
 		return false;
-	count(&p->config.stats->throttled);
+	counter_add(&p->config.stats->throttled, 1);
 	worker_timer(p->worker, &p->timer, retry_ns);
 	return true;
 }
@@ -117,7 +112,9 @@ static void sync_done(struct worker_op *op, int32_t res)
 		(struct pmem *)((char *)op - offsetof(struct pmem, sync));
 	struct flushes *batch = p->syncing;
 
-	count(res == 0 ? &p->config.stats->flushes : &p->config.stats->errors);
+	counter_add(
+		res == 0 ? &p->config.stats->flushes : &p->config.stats->errors,
+		1);
 	/* None of a driver that has reset us. */
 	for (unsigned i = 0; i < batch->n; i++)
 		push(p, &batch->at[i], res == 0 ? RESP_OK : RESP_EIO);
@@ -148,7 +145,7 @@ static void handle(struct pmem *p)
 		f->answer, sizeof(struct virtio_pmem_resp));
 
 	if (n < 0 || iovs_read(&p->chain.rd, 0, &req, sizeof(req)) < 0) {
-		count(&p->config.stats->malformed);
+		counter_add(&p->config.stats->malformed, 1);
 		virtq_push(&p->vq, p->chain.head, 0);
 		settle_later(p);
 		return;
@@ -156,10 +153,10 @@ static void handle(struct pmem *p)
 	f->head = p->chain.head;
 	f->n = (unsigned)n;
 	if (req.type != VIRTIO_PMEM_REQ_TYPE_FLUSH) {
-		count(&p->config.stats->malformed);
+		counter_add(&p->config.stats->malformed, 1);
 		push(p, f, RESP_EIO);
 	} else if (p->config.read_only) {
-		count(&p->config.stats->flushes);
+		counter_add(&p->config.stats->flushes, 1);
 		push(p, f, RESP_OK);
 	} else {
 		p->waiting->n++;

@@ -1,6 +1,7 @@
 #include "virtio/rng.h"
 
 #include "base/clock.h"
+#include "base/counter.h"
 #include "virtio/vq_service.h"
 
 #include <errno.h>
@@ -33,12 +34,6 @@ static struct rng *rng_of(struct virtio_dev *d)
 	return (struct rng *)((char *)d - offsetof(struct rng, dev));
 }
 
-static void count(uint64_t *counter, uint64_t n)
-{
-	/* One writer. */
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
 /* 0, or when to try again. */
 static uint64_t limited_until(struct rng *r, size_t len)
 {
@@ -48,7 +43,7 @@ static uint64_t limited_until(struct rng *r, size_t len)
 		return 0;
 	retry_ns = rate_limiter_take(&r->limiter, len, clock_ns());
 	if (retry_ns && !r->service.again)
-		count(&r->stats->throttled, 1);
+		counter_add(&r->stats->throttled, 1);
 	return retry_ns;
 }
 
@@ -81,7 +76,7 @@ static int64_t handle(struct vq_service *s, uint64_t *ret_retry_ns)
 
 	/* §5.4.6: the driver places writable buffers only. */
 	if (s->chain.rd.len > 0) {
-		count(&r->stats->malformed, 1);
+		counter_add(&r->stats->malformed, 1);
 		return 0;
 	}
 	if (len > RNG_REQ_BYTES_MAX)
@@ -90,10 +85,10 @@ static int64_t handle(struct vq_service *s, uint64_t *ret_retry_ns)
 	if (*ret_retry_ns)
 		return VQ_SERVICE_HOLD;
 	done = fill(to, len);
-	count(&r->stats->requests, 1);
-	count(&r->stats->bytes, done);
+	counter_add(&r->stats->requests, 1);
+	counter_add(&r->stats->bytes, done);
 	if (done < len)
-		count(&r->stats->errors, 1);
+		counter_add(&r->stats->errors, 1);
 	return (int64_t)done;
 }
 

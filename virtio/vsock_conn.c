@@ -1,3 +1,4 @@
+#include "base/counter.h"
 #include "virtio/vsock_dev.h"
 
 #include "base/clock.h"
@@ -26,7 +27,7 @@ struct vsock_conn *vsock_conn_new(struct vsock *v, enum vsock_state state)
 	c->held_last = &c->held;
 	c->buf_alloc = vsock_arena_promise(&v->arena);
 	v->n_conns++;
-	vsock_count(&v->config.stats->connections, 1);
+	counter_add(&v->config.stats->connections, 1);
 	return c;
 }
 
@@ -42,7 +43,7 @@ void vsock_conn_free(struct vsock_conn *c)
 	c->hash_next = v->free;
 	v->free = c;
 	v->n_conns--;
-	vsock_count(&v->config.stats->connections, (uint64_t)-1);
+	counter_add(&v->config.stats->connections, (uint64_t)-1);
 }
 
 /* Guests choose ports: with a key they do not know, not the bucket, too. */

@@ -140,12 +140,6 @@ struct vsock {
 	unsigned n_asked;          /* given out and not answered */
 };
 
-/* One writer. */
-static inline void vsock_count(uint64_t *counter, uint64_t n)
-{
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
 /* vsock.c. After this batch: serve, interrupt, see whether all is idle. */
 void vsock_settle_later(struct vsock *v);
 

@@ -1,3 +1,4 @@
+#include "base/counter.h"
 #include "virtio/vsock_dev.h"
 
 #include "base/clock.h"
@@ -25,7 +26,7 @@ static void accept_one(struct vsock *v, int fd)
 	struct vsock_conn *c = vsock_conn_new(v, VSOCK_HELLO);
 
 	if (!c) {
-		vsock_count(&v->config.stats->refused, 1);
+		counter_add(&v->config.stats->refused, 1);
 		close(fd);
 		return;
 	}
@@ -50,7 +51,7 @@ void vsock_host_accept(struct vsock *v)
 			return;
 		if (errno == ECONNABORTED || errno == EINTR)
 			continue;
-		vsock_count(&v->config.stats->errors, 1);
+		counter_add(&v->config.stats->errors, 1);
 		if (v->accept.state == WORKER_OP_IDLE)
 			worker_timer(v->worker, &v->accept,
 				clock_ns() + ACCEPT_PAUSE_NS);
@@ -180,7 +181,7 @@ void vsock_host_connect(struct vsock *v, const struct vsock_pkt *pkt)
 	struct vsock_conn *c = vsock_conn_new(v, VSOCK_CONNECTING);
 
 	if (!c) {
-		vsock_count(&v->config.stats->refused, 1);
+		counter_add(&v->config.stats->refused, 1);
 		vsock_rx_stray(v, pkt);
 		return;
 	}

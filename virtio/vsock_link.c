@@ -1,3 +1,4 @@
+#include "base/counter.h"
 #include "virtio/vsock_dev.h"
 
 #include <sys/socket.h>
@@ -109,9 +110,9 @@ void vsock_kill(struct vsock_conn *c, bool tell)
 	struct vsock_stats *s = c->dev->config.stats;
 
 	if (c->state == VSOCK_OPEN)
-		vsock_count(&s->resets, 1);
+		counter_add(&s->resets, 1);
 	else if (c->state < VSOCK_OPEN)
-		vsock_count(&s->refused, 1);
+		counter_add(&s->refused, 1);
 	vsock_conn_unlimit(c);
 	vsock_host_forget(c);
 	if (tell && c->hashed) {
@@ -131,7 +132,7 @@ int vsock_attach(struct vsock_conn *c, int fd)
 
 	if (r < 0) {
 		close(fd);
-		vsock_count(&c->dev->config.stats->errors, 1);
+		counter_add(&c->dev->config.stats->errors, 1);
 		return r;
 	}
 	c->fd = fd;
@@ -142,5 +143,5 @@ void vsock_open(struct vsock_conn *c)
 {
 	c->state = VSOCK_OPEN;
 	vsock_conn_unlimit(c);
-	vsock_count(&c->dev->config.stats->opened, 1);
+	counter_add(&c->dev->config.stats->opened, 1);
 }

@@ -1,3 +1,4 @@
+#include "base/counter.h"
 #include "virtio/vsock_dev.h"
 
 #include <errno.h>
@@ -50,7 +51,7 @@ static struct vsock_chain *take_buffer(struct vsock *v)
 		v->rx_budget--;
 		if (c->chain.wr.len > VSOCK_HDR_BYTES)
 			break;
-		vsock_count(&v->config.stats->malformed, 1);
+		counter_add(&v->config.stats->malformed, 1);
 		vsock_queue_push(&v->rx, c, 0);
 	}
 	room = c->chain.wr.len - VSOCK_HDR_BYTES;
@@ -65,8 +66,8 @@ static void put(
 {
 	vsock_pkt_write(&b->chain.wr, v->config.guest_cid, pkt);
 	vsock_queue_push(&v->rx, b, (uint32_t)VSOCK_HDR_BYTES + pkt->len);
-	vsock_count(&v->config.stats->rx_packets, 1);
-	vsock_count(&v->config.stats->rx_bytes, pkt->len);
+	counter_add(&v->config.stats->rx_packets, 1);
+	counter_add(&v->config.stats->rx_bytes, pkt->len);
 }
 
 /* Each packet tells how much we have passed on (§5.10.6.3). */

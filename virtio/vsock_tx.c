@@ -1,3 +1,4 @@
+#include "base/counter.h"
 #include "virtio/vsock_dev.h"
 
 #include <errno.h>
@@ -162,7 +163,7 @@ static bool take_bytes(struct vsock_conn *c, const struct vsock_pkt *pkt,
 
 	if (pkt->len > c->buf_alloc - (c->rx_cnt - c->fwd_cnt) ||
 		(c->shut_guest & VIRTIO_VSOCK_SHUTDOWN_SEND)) {
-		vsock_count(&c->dev->config.stats->malformed, 1);
+		counter_add(&c->dev->config.stats->malformed, 1);
 		vsock_kill(c, true);
 		return false;
 	}
@@ -171,7 +172,7 @@ static bool take_bytes(struct vsock_conn *c, const struct vsock_pkt *pkt,
 		c->fwd_cnt += pkt->len;
 		return false;
 	}
-	vsock_count(&c->dev->config.stats->tx_bytes, pkt->len);
+	counter_add(&c->dev->config.stats->tx_bytes, pkt->len);
 	vsock_chain_payload(b, &b->chain.rd, pkt->len);
 	if (c->buf.len > 0) {
 		view = vsock_chain_view(b);
@@ -217,7 +218,7 @@ static bool take_open(struct vsock_conn *c, const struct vsock_pkt *pkt,
 	case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
 		break;
 	default:
-		vsock_count(&c->dev->config.stats->malformed, 1);
+		counter_add(&c->dev->config.stats->malformed, 1);
 		vsock_kill(c, true);
 		return false;
 	}
@@ -269,7 +270,7 @@ static bool take_packet(struct vsock_conn *c, const struct vsock_pkt *pkt,
 			break;
 		__attribute__((fallthrough));
 	case VSOCK_CONNECTING:
-		vsock_count(&c->dev->config.stats->malformed, 1);
+		counter_add(&c->dev->config.stats->malformed, 1);
 		vsock_kill(c, true);
 		return false;
 	case VSOCK_SHUT:
@@ -292,7 +293,7 @@ static bool take_packet(struct vsock_conn *c, const struct vsock_pkt *pkt,
 static void take_stray(struct vsock *v, const struct vsock_pkt *pkt)
 {
 	if (pkt->op == VIRTIO_VSOCK_OP_INVALID)
-		vsock_count(&v->config.stats->malformed, 1);
+		counter_add(&v->config.stats->malformed, 1);
 	/* There is room: see vsock_serve_tx(). */
 	if (pkt->op != VIRTIO_VSOCK_OP_RST)
 		vsock_rx_stray(v, pkt);
@@ -304,13 +305,13 @@ static bool take(struct vsock *v, struct vsock_chain *b)
 	struct vsock_conn *c;
 	struct vsock_pkt pkt;
 
-	vsock_count(&v->config.stats->tx_packets, 1);
+	counter_add(&v->config.stats->tx_packets, 1);
 	switch (vsock_pkt_parse(&b->chain.rd, v->config.guest_cid, &pkt)) {
 	case VSOCK_DROP:
-		vsock_count(&v->config.stats->malformed, 1);
+		counter_add(&v->config.stats->malformed, 1);
 		return false;
 	case VSOCK_REFUSE:
-		vsock_count(&v->config.stats->malformed, 1);
+		counter_add(&v->config.stats->malformed, 1);
 		vsock_rx_stray(v, &pkt);
 		return false;
 	case VSOCK_TAKE:

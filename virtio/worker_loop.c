@@ -1,6 +1,7 @@
 #include "virtio/worker_loop.h"
 
 #include "base/clock.h"
+#include "base/counter.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -342,7 +343,7 @@ static void submit_and_wait(struct worker *w)
 	int r;
 
 	if (io_uring_sq_ready(&w->ring) > 0)
-		__atomic_store_n(&w->submits, w->submits + 1, __ATOMIC_RELAXED);
+		counter_add(&w->submits, 1);
 	if (w->timers) {
 		ts = time_left(w);
 		timeout = &ts;

@@ -1,6 +1,7 @@
 #include "vmm/serial.h"
 
 #include "base/clock.h"
+#include "base/counter.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -182,7 +183,7 @@ static void send(struct serial *s, uint8_t v)
 	if (s->limited && rate_limiter_active(&s->limiter) &&
 		rate_limiter_take(&s->limiter, 1, clock_ns())) {
 		/* One writer: the lock's owner. */
-		__atomic_store_n(s->limited, *s->limited + 1, __ATOMIC_RELAXED);
+		counter_add(s->limited, 1);
 		return;
 	}
 	s->tx(s->arg, &v, 1);

@@ -1,19 +1,12 @@
 #include "vmm/vcpu_exit.h"
 
+#include "base/counter.h"
 #include "vmm/kvm.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-static void count(uint64_t *counter)
-{
-	/* One writer; the atomic store is for the reader in the daemon. */
-	__atomic_store_n(counter,
-		__atomic_load_n(counter, __ATOMIC_RELAXED) + 1,
-		__ATOMIC_RELAXED);
-}
 
 /* Sets the end to an internal error; " at rip 0x..." is added if known. */
 static enum vm_exit_reason internal(struct vcpu_end *end, int vcpu,
@@ -129,20 +122,20 @@ enum vm_exit_reason vcpu_exit_handle(struct kvm_run *run, int vcpu,
 {
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
-		count(&counters->exits_pio);
+		counter_add(&counters->exits_pio, 1);
 		handle_pio(run, pio);
 		return VM_EXIT_NONE;
 	case KVM_EXIT_MMIO:
-		count(&counters->exits_mmio);
+		counter_add(&counters->exits_mmio, 1);
 		handle_mmio(run, mmio);
 		return VM_EXIT_NONE;
 	case KVM_EXIT_INTR:
-		count(&counters->exits_other);
+		counter_add(&counters->exits_other, 1);
 		return VM_EXIT_NONE;
 	default:
 		break;
 	}
-	count(&counters->exits_other);
+	counter_add(&counters->exits_other, 1);
 	switch (run->exit_reason) {
 	case KVM_EXIT_SHUTDOWN:
 		return end_as(ret_end, VM_EXIT_TRIPLE_FAULT, "");
