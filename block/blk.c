@@ -215,14 +215,11 @@ static void blk_destroy(struct virtio_dev *d)
 static int blk_attach(struct virtio_dev *d, struct error *err)
 {
 	struct blk *b = blk_of(d);
-	unsigned file;
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < d->n_vqs; i++) {
-		r = worker_add_file(b->worker, d->kick_fds[i], &file);
-		if (r == 0)
-			r = worker_watch(b->worker, &b->queues[i].kick, file);
-	}
+	for (unsigned i = 0; r == 0 && i < d->n_vqs; i++)
+		r = worker_watch_fd(
+			b->worker, &b->queues[i].kick, d->kick_fds[i]);
 	if (r < 0)
 		return error_errno(err, -r, "virtio-blk's queues");
 	return 0;

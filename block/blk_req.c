@@ -1,9 +1,11 @@
 #include "block/blk_req.h"
 
+#include "block/raw.h"
+
 #include <errno.h>
 #include <linux/virtio_blk.h>
 
-#define SECTOR_BYTES 512u
+#define SECTOR_BYTES RAW_SECTOR_BYTES
 
 static bool in_disk(
 	const struct blk_rules *rules, uint64_t sector, uint64_t n_sectors)

@@ -38,9 +38,6 @@ static struct raw_io *io_of(struct worker_op *op)
 {
 	return (struct raw_io *)((char *)op - offsetof(struct raw_io, op));
 }
-
-static void submit(struct raw *r, struct raw_io *io);
-
 static void last_sync_done(struct raw_io *io, int err)
 {
 	/* Nobody is left to hear of it. */
@@ -56,7 +53,7 @@ static void close_if_done(struct raw *r)
 		r->sync_at_close = false;
 		r->last_sync.kind = RAW_SYNC;
 		r->last_sync.done = last_sync_done;
-		submit(r, &r->last_sync);
+		raw_submit(r, &r->last_sync);
 		return;
 	}
 	worker_remove_file(r->worker, r->file);
@@ -179,26 +176,29 @@ static bool refused(int32_t res, bool *never)
 	return res == -EOPNOTSUPP || res == -EINVAL;
 }
 
-static void zero_done(struct worker_op *op, int32_t res)
+/* Where the file cannot do it by itself. */
+static void zero_by_hand(struct raw_io *io)
 {
-	struct raw_io *io = io_of(op);
-
-	if (!refused(res, &io->raw->no_zero)) {
-		finish(io, -res);
-		return;
-	}
 	io->op.done = zeroes_written;
 	write_zeroes(io);
 }
 
+static void zero_done(struct worker_op *op, int32_t res)
+{
+	struct raw_io *io = io_of(op);
+
+	if (refused(res, &io->raw->no_zero))
+		zero_by_hand(io);
+	else
+		finish(io, -res);
+}
+
 static void zero(struct raw_io *io)
 {
-	if (!io->raw->no_zero) {
+	if (io->raw->no_zero)
+		zero_by_hand(io);
+	else
 		allocate(io, ZERO, zero_done);
-		return;
-	}
-	io->op.done = zeroes_written;
-	write_zeroes(io);
 }
 
 static void punch_done(struct worker_op *op, int32_t res)
@@ -311,7 +311,7 @@ static void submit_transfer(struct raw *r, struct raw_io *io)
 		bounce_part(r);
 }
 
-static void submit(struct raw *r, struct raw_io *io)
+void raw_submit(struct raw *r, struct raw_io *io)
 {
 	io->raw = r;
 	io->cancelled = false;
@@ -331,11 +331,6 @@ static void submit(struct raw *r, struct raw_io *io)
 		submit_range(r, io);
 		break;
 	}
-}
-
-void raw_submit(struct raw *r, struct raw_io *io)
-{
-	submit(r, io);
 }
 
 void raw_cancel(struct raw_io *io)

@@ -264,15 +264,12 @@ static void net_stop(struct virtio_dev *d)
 static int net_attach(struct virtio_dev *d, struct error *err)
 {
 	struct net *n = net_of(d);
-	unsigned file;
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < d->n_vqs; i++) {
 		n->kicks[i] =
 			(struct net_kick){.op.done = kicked, .net = n, .vq = i};
-		r = worker_add_file(n->worker, d->kick_fds[i], &file);
-		if (r == 0)
-			r = worker_watch(n->worker, &n->kicks[i].op, file);
+		r = worker_watch_fd(n->worker, &n->kicks[i].op, d->kick_fds[i]);
 	}
 	return r < 0 ? error_errno(err, -r, "virtio-net's queues") : 0;
 }

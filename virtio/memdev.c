@@ -215,11 +215,8 @@ static void memdev_destroy(struct virtio_dev *d)
 static int memdev_attach(struct virtio_dev *d, struct error *err)
 {
 	struct memdev *m = memdev_of(d);
-	unsigned file;
-	int r = worker_add_file(m->worker, d->kick_fds[0], &file);
+	int r = worker_watch_fd(m->worker, &m->kick, d->kick_fds[0]);
 
-	if (r == 0)
-		r = worker_watch(m->worker, &m->kick, file);
 	return r < 0 ? error_errno(err, -r, "virtio-mem's queue") : 0;
 }
 

@@ -266,11 +266,8 @@ static void pmem_destroy(struct virtio_dev *d)
 static int pmem_attach(struct virtio_dev *d, struct error *err)
 {
 	struct pmem *p = pmem_of(d);
-	unsigned file;
-	int r = worker_add_file(p->worker, d->kick_fds[0], &file);
+	int r = worker_watch_fd(p->worker, &p->kick, d->kick_fds[0]);
 
-	if (r == 0)
-		r = worker_watch(p->worker, &p->kick, file);
 	if (r == 0 && !p->config.read_only)
 		r = worker_add_file(p->worker, p->config.fd, &p->file);
 	return r < 0 ? error_errno(err, -r, "virtio-pmem's queue") : 0;

@@ -127,11 +127,9 @@ void vq_service_init(struct vq_service *s, struct virtio_dev *dev,
 
 int vq_service_attach(struct vq_service *s, struct error *err)
 {
-	unsigned file;
-	int r = worker_add_file(s->worker, s->dev->kick_fds[s->index], &file);
+	int r = worker_watch_fd(
+		s->worker, &s->kick, s->dev->kick_fds[s->index]);
 
-	if (r == 0)
-		r = worker_watch(s->worker, &s->kick, file);
 	return r < 0 ? error_errno(err, -r, "queue %u", s->index) : 0;
 }
 

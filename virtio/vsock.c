@@ -191,11 +191,9 @@ static int vsock_attach_files(struct virtio_dev *d, struct error *err)
 		{&v->listener, v->config.listen_fd}};
 
 	for (size_t i = 0; i < sizeof(watches) / sizeof(watches[0]); i++) {
-		unsigned file;
-		int r = worker_add_file(v->worker, watches[i].fd, &file);
+		int r = worker_watch_fd(
+			v->worker, watches[i].op, watches[i].fd);
 
-		if (r == 0)
-			r = worker_watch(v->worker, watches[i].op, file);
 		if (r < 0)
 			return error_errno(err, -r, "virtio-vsock's files");
 	}

@@ -108,7 +108,6 @@ int worker_create(struct worker **ret, const struct worker_config *config,
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	pthread_mutexattr_t recursive;
-	unsigned file = 0;
 	int r = 0;
 
 	if (!w)
@@ -127,9 +126,7 @@ int worker_create(struct worker **ret, const struct worker_config *config,
 	if (w->call_fd < 0)
 		r = -errno;
 	if (r == 0)
-		r = worker_add_file(w, w->call_fd, &file);
-	if (r == 0)
-		r = worker_watch(w, &w->call_op, file);
+		r = worker_watch_fd(w, &w->call_op, w->call_fd);
 	if (r < 0) {
 		worker_destroy(w);
 		return error_errno(err, -r, "I/O worker");

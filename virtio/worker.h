@@ -83,6 +83,16 @@ void worker_reserve_files(struct worker *w, unsigned n);
  * signals come as one call; the counter is never read. */
 int worker_watch(struct worker *w, struct worker_op *op, unsigned file);
 
+/* Both: the eventfd becomes a file, and is watched. */
+static inline int worker_watch_fd(
+	struct worker *w, struct worker_op *op, int fd)
+{
+	unsigned file;
+	int r = worker_add_file(w, fd, &file);
+
+	return r < 0 ? r : worker_watch(w, op, file);
+}
+
 /* Returns when the thread is in its loop, as thread_start() made it. */
 int worker_start(struct worker *w, struct error *err);
 
