@@ -2,8 +2,11 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,15 +16,34 @@ static struct {
 	enum log_format format;
 	enum log_level level;
 	int fd;
-} config = {LOG_TEXT, LOG_INFO, STDERR_FILENO};
+	bool journal;
+} config = {LOG_TEXT, LOG_INFO, STDERR_FILENO, false};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
+/* syslog(3)'s, as sd-daemon(3) has them at the start of a line. */
+static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>"};
+
+/* systemd says which device and inode it made standard error of; whoever
+ * redirects it leaves that in the environment. */
+static bool is_journal(int fd)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char is[48];
+	struct stat st;
+
+	if (!stream || fstat(fd, &st) < 0)
+		return false;
+	snprintf(is, sizeof(is), "%llu:%llu", (unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino);
+	return strcmp(stream, is) == 0;
+}
 
 void log_init(enum log_format format, enum log_level level, int fd)
 {
 	config.format = format;
 	config.level = level;
 	config.fd = fd;
+	config.journal = is_journal(fd);
 }
 
 /* A line under construction; what does not fit is cut, the end never is. */
@@ -94,12 +116,24 @@ static void line_put_json_pairs(struct line *l, const char *s)
 	}
 }
 
-void log_event(enum log_level level, const char *event, const char *fmt, ...)
+static void line_put_time(struct line *l)
 {
-	char pairs[LINE_MAX_BYTES / 2], when[40];
-	struct line l = {.len = 0};
+	char when[40];
 	struct timespec ts;
 	struct tm tm;
+	size_t n;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	gmtime_r(&ts.tv_sec, &tm);
+	n = strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(when + n, sizeof(when) - n, ".%03ldZ", ts.tv_nsec / 1000000);
+	line_puts(l, when);
+}
+
+void log_event(enum log_level level, const char *event, const char *fmt, ...)
+{
+	char pairs[LINE_MAX_BYTES / 2];
+	struct line l = {.len = 0};
 	va_list ap;
 	ssize_t n;
 
@@ -109,14 +143,11 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
 	if (vsnprintf(pairs, sizeof(pairs), fmt, ap) < 0)
 		pairs[0] = '\0';
 	va_end(ap);
-	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	n = (ssize_t)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(when + n, sizeof(when) - (size_t)n, ".%03ldZ",
-		ts.tv_nsec / 1000000);
+	if (config.journal)
+		line_puts(&l, priorities[level]);
 	if (config.format == LOG_JSON) {
 		line_puts(&l, "{\"time\":\"");
-		line_puts(&l, when);
+		line_put_time(&l);
 		line_puts(&l, "\",\"level\":\"");
 		line_puts(&l, level_names[level]);
 		line_puts(&l, "\",\"event\":\"");
@@ -125,8 +156,10 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
 		line_put_json_pairs(&l, pairs);
 		l.buf[l.len++] = '}';
 	} else {
-		line_puts(&l, when);
-		line_putc(&l, ' ');
+		if (!config.journal) {
+			line_put_time(&l);
+			line_putc(&l, ' ');
+		}
 		line_puts(&l, level_names[level]);
 		line_puts(&l, " event=");
 		line_puts(&l, event);

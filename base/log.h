@@ -7,6 +7,9 @@
  *
  *   log_info("vm_started", "vm=%s pid=%d", id, pid);
  *
+ * Where stderr is systemd's journal a line begins with its priority, "<6>",
+ * which journald takes off and notes, and text has no time, which it notes too.
+ *
  * The first argument names the event (a word); the format that follows is
  * itself made of `key=value` pairs separated by one space. A value which may
  * hold spaces or is not ours is printed with %s between double quotes, through

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static int out = -1;
 static char text[4096];
@@ -26,6 +27,7 @@ static void open_out(void)
 
 static void close_out(void)
 {
+	unsetenv("JOURNAL_STREAM");
 	log_init(LOG_TEXT, LOG_INFO, STDERR_FILENO);
 	close_fd(&out);
 }
@@ -49,6 +51,53 @@ START_TEST(json_escapes_and_splits_pairs)
 	ck_assert_ptr_nonnull(strstr(written(),
 		"\"level\":\"warn\",\"event\":\"e\",\"vm\":\"a\","
 		"\"why\":\"a \\\"b\\\"\\u000a\",\"n\":\"3\"}\n"));
+}
+END_TEST
+
+static void make_out_the_journal(int inode_off_by)
+{
+	char is[48];
+	struct stat st;
+
+	ck_assert_int_eq(fstat(out, &st), 0);
+	snprintf(is, sizeof(is), "%llu:%llu", (unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino + (unsigned)inode_off_by);
+	setenv("JOURNAL_STREAM", is, 1);
+}
+
+START_TEST(the_journal_gets_priorities_and_no_time)
+{
+	make_out_the_journal(0);
+	log_init(LOG_TEXT, LOG_DEBUG, out);
+	log_error("a", "vm=x");
+	log_warn("b", "vm=x");
+	log_info("c", "vm=x");
+	log_debug("d", "vm=x");
+	ck_assert_str_eq(written(), "<3>error event=a vm=x\n"
+				    "<4>warn event=b vm=x\n"
+				    "<6>info event=c vm=x\n"
+				    "<7>debug event=d vm=x\n");
+}
+END_TEST
+
+START_TEST(json_for_the_journal_has_a_priority_too)
+{
+	make_out_the_journal(0);
+	log_init(LOG_JSON, LOG_INFO, out);
+	log_warn("e", "vm=x");
+	ck_assert_ptr_eq(strstr(written(), "<4>{\"time\":\""), text);
+	ck_assert_ptr_nonnull(
+		strstr(text, "\",\"level\":\"warn\",\"event\":\"e\""));
+}
+END_TEST
+
+START_TEST(somebody_elses_journal_stream_changes_nothing)
+{
+	make_out_the_journal(1);
+	log_init(LOG_TEXT, LOG_INFO, out);
+	log_info("e", "vm=x");
+	ck_assert_int_ne(written()[0], '<');
+	ck_assert_ptr_nonnull(strstr(text, "Z info event=e vm=x\n"));
 }
 END_TEST
 
@@ -112,6 +161,9 @@ int main(void)
 	tcase_add_checked_fixture(t, open_out, close_out);
 	tcase_add_test(t, text_is_one_line_of_pairs);
 	tcase_add_test(t, json_escapes_and_splits_pairs);
+	tcase_add_test(t, the_journal_gets_priorities_and_no_time);
+	tcase_add_test(t, json_for_the_journal_has_a_priority_too);
+	tcase_add_test(t, somebody_elses_journal_stream_changes_nothing);
 	tcase_add_test(t, levels_below_the_limit_are_silent);
 	tcase_add_test(t, a_line_too_long_is_cut_but_stays_one_line);
 	tcase_add_test(t, quote_closes_what_it_cuts);
