@@ -189,9 +189,36 @@ void request_finish(struct request *r, int result, struct error *err,
 		hangup_watch(&x->hangup);
 }
 
-static enum MHD_Result send_response(struct exchange *x)
+/* Who asked for which change, and what came of it. The credentials are those
+ * the peer had when it connected. */
+static void log_change(struct exchange *x, const char *method, const char *url)
+{
+	int fd = MHD_get_connection_info(
+		x->conn, MHD_CONNECTION_INFO_CONNECTION_FD)
+			 ->connect_fd;
+	struct ucred who = {0, (uid_t)-1, (gid_t)-1};
+	socklen_t len = sizeof(who);
+	char printable[160], path[200];
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	log_info("api_change",
+		"vm=%s method=%s path=%s uid=%u gid=%u pid=%d status=%u "
+		"us=%llu",
+		x->req.id, method,
+		log_quote(path, sizeof(path),
+			text_printable(printable, sizeof(printable), url)),
+		(unsigned)who.uid, (unsigned)who.gid, (int)who.pid,
+		x->response ? x->status : 0,
+		(unsigned long long)(clock_ns() - x->req.received_ns) / 1000);
+}
+
+static enum MHD_Result send_response(
+	struct exchange *x, const char *method, const char *url)
 {
 	enum MHD_Result r;
+
+	if (x->dispatched && strcmp(method, "GET") != 0)
+		log_change(x, method, url);
 
 	/* Out of memory, or nobody there to answer: hangs up. */
 	if (!x->response)
@@ -203,26 +230,6 @@ static enum MHD_Result send_response(struct exchange *x)
 	r = MHD_queue_response(x->conn, x->status, x->response);
 	MHD_destroy_response(take_ptr(&x->response));
 	return r;
-}
-
-/* Who asked for what, for requests that change something. */
-static void log_request(struct exchange *x, const char *method, const char *url)
-{
-	int fd = MHD_get_connection_info(
-		x->conn, MHD_CONNECTION_INFO_CONNECTION_FD)
-			 ->connect_fd;
-	struct ucred who = {0, (uid_t)-1, (gid_t)-1};
-	socklen_t len = sizeof(who);
-	char printable[160], path[200];
-
-	if (strcmp(method, "GET") == 0)
-		return;
-	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
-	log_info("request", "vm=%s method=%s path=%s peer_uid=%u peer_pid=%d",
-		x->req.id, method,
-		log_quote(path, sizeof(path),
-			text_printable(printable, sizeof(printable), url)),
-		(unsigned)who.uid, (int)who.pid);
 }
 
 /* The parameters behind "?": only those the route knows, each once. */
@@ -420,7 +427,8 @@ enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,
 		if (!x)
 			return MHD_NO;
 		take_head(x, method, url);
-		return answer_at_once(x) ? send_response(x) : MHD_YES;
+		return answer_at_once(x) ? send_response(x, method, url)
+					 : MHD_YES;
 	}
 	if (*size > 0) {
 		size_t n = *size;
@@ -430,12 +438,11 @@ enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,
 	}
 	if (!x->dispatched && !x->refused) {
 		x->dispatched = true;
-		log_request(x, method, url);
 		dispatch(x);
 		if (x->suspended)
 			return MHD_YES;
 	}
-	return send_response(x);
+	return send_response(x, method, url);
 }
 
 void exchange_completed(void *server, struct MHD_Connection *conn, void **slot,

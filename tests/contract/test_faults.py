@@ -16,7 +16,8 @@ import time
 import unittest
 
 from contract import Contract
-from mayflyd import Mayflyd, head, read_response, skip_unless_possible
+from mayflyd import (TIMEOUT_S, Mayflyd, head, read_response,
+                     skip_unless_possible)
 
 EXE, FAKE, OPENAPI = sys.argv[1:4]
 
@@ -660,18 +661,43 @@ class Logs(unittest.TestCase):
         with Mayflyd(EXE, "--vmm", FAKE, "--log-format", "json") as d:
             d.put("/v1/vms/a", {})
             d.get("/v1/vms/a")
+            d.put("/v1/vms/a/machine-config", {"vcpu_count": -1})
             d.request("DELETE", "/v1/vms/a\x7f\"x?y=%22")
             d.delete("/v1/vms/a")
             lines = [json.loads(x) for x in d.read_log().splitlines()]
-            requests = [x for x in lines if x["event"] == "request"]
-            self.assertEqual([(x["method"], x["vm"]) for x in requests],
-                             [("PUT", "a"), ("DELETE", "a")])
-            for x in requests:
-                self.assertEqual(x["peer_pid"], str(os.getpid()))
-                self.assertEqual(x["peer_uid"], str(os.getuid()))
+            changes = [x for x in lines if x["event"] == "api_change"]
+            self.assertEqual(
+                [(x["method"], x["vm"], x["path"], x["status"])
+                 for x in changes],
+                [("PUT", "a", "/v1/vms/a", "201"),
+                 ("PUT", "a", "/v1/vms/a/machine-config", "400"),
+                 ("DELETE", "a", "/v1/vms/a", "204")])
+            for x in changes:
+                self.assertEqual(
+                    (x["uid"], x["gid"], x["pid"], x["level"]),
+                    (str(os.getuid()), str(os.getgid()), str(os.getpid()),
+                     "info"))
+                self.assertLess(0, int(x["us"]))
+                self.assertLess(int(x["us"]), TIMEOUT_S * 1000000)
             events = [x["event"] for x in lines if x.get("vm") == "a"]
-            self.assertEqual(events, ["request", "vm_created", "request",
-                                      "vm_removed"])
+            self.assertEqual(events, ["vm_created", "api_change", "api_change",
+                                      "vm_removed", "api_change"])
+
+    def test_a_change_is_logged_for_the_one_who_connected(self):
+        with Mayflyd(EXE, "--vmm", FAKE, "--log-format", "json") as d:
+            os.chmod(d.dir, 0o711)
+            os.chown(d.socket, -1, 4243)
+            child = os.fork()
+            if child == 0:
+                os.setgroups([])
+                os.setgid(4243)
+                os.setuid(4242)
+                os._exit(d.put("/v1/vms/b", {}).status != 201)
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            x, = [json.loads(x) for x in d.read_log().splitlines()
+                  if '"api_change"' in x]
+            self.assertEqual((x["uid"], x["gid"], x["pid"]),
+                             ("4242", "4243", str(child)))
 
 
 class Sockets(unittest.TestCase):
