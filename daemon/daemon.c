@@ -35,7 +35,11 @@ static void raise_fd_limit(void)
 
 static int open_state_dir(struct daemon *d, const char *path, struct error *err)
 {
-	if (mkdir(path, 0750) < 0 && errno != EEXIST)
+	bool made = mkdir(path, 0700) == 0;
+
+	/* Who may use a socket in it has to get there; what else is in it is
+	 * private by its own mode. */
+	if ((!made && errno != EEXIST) || (made && chmod(path, 0711) < 0))
 		return error_errno(err, errno, "--state-dir %s", path);
 	d->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->state_fd < 0)
@@ -162,6 +166,7 @@ static void stop(struct daemon *d)
 		return;
 	d->stopping = true;
 	log_info("stopping", "vms=%zu", d->vms.n);
+	service_stopping(&d->service);
 	api_server_quiesce(d->server);
 	for (vm = TAILQ_FIRST(&d->vms.list); vm; vm = next) {
 		next = TAILQ_NEXT(vm, link);
@@ -215,13 +220,26 @@ static int open_signals(struct daemon *d, struct error *err)
 	return r < 0 ? error_errno(err, -r, "epoll_ctl") : 0;
 }
 
+static int open_listener(
+	struct daemon *d, const struct options *o, struct error *err)
+{
+	int fd, r = service_socket(&fd, err);
+
+	if (r == 0)
+		return listener_open(
+			&d->listener, o->socket_path, o->socket_group, err);
+	if (r > 0)
+		listener_take(&d->listener, fd);
+	return r;
+}
+
 static int open_server(
 	struct daemon *d, const struct options *o, struct error *err)
 {
 	struct api_backend backend = {&daemon_backend, d};
 	int fds[API_SERVER_FDS], r;
 
-	if (listener_open(&d->listener, o->socket_path, err) < 0 ||
+	if (open_listener(d, o, err) < 0 ||
 		api_server_create(&d->server, &backend, d->listener.fd,
 			o->idle_timeout_s, err) < 0)
 		return -err->code;
@@ -275,6 +293,7 @@ static int prepare(void *arg)
 
 	if (over)
 		events_end(d->env.events);
+	service_count(&d->service, d->vms.n);
 	limit_ms = api_server_prepare(d->server);
 	if (!over)
 		return limit_ms;
@@ -289,6 +308,9 @@ static int prepare(void *arg)
 void daemon_run(struct daemon *d)
 {
 	d->last_call.fire = on_last_call_over;
+	service_init(&d->service, d->loop);
+	service_count(&d->service, d->vms.n);
+	service_ready(&d->service);
 	loop_run(d->loop, prepare, d);
 }
 

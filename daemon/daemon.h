@@ -9,6 +9,7 @@
 #include "daemon/loop.h"
 #include "daemon/options.h"
 #include "daemon/registry.h"
+#include "daemon/service.h"
 
 struct daemon {
 	struct loop *loop;
@@ -16,6 +17,7 @@ struct daemon {
 	struct vm_env env;
 	struct host host;
 	struct listener listener;
+	struct service service;
 	struct api_server *server;
 	struct loop_source http, hangups, signals;
 	int signal_fd, state_fd;

@@ -47,6 +47,7 @@ static int open_directory(
 	else if (slash)
 		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
 	snprintf(l->name, sizeof(l->name), "%s", name);
+	snprintf(l->path, sizeof(l->path), "%s", path);
 	l->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (l->dir_fd < 0)
 		return error_errno(err, errno, "--socket: %s", dir);
@@ -81,7 +82,7 @@ static int check_existing(
 
 /* Bound under another name, and renamed when it listens. */
 static int bind_and_rename(
-	struct listener *l, const char *path, struct error *err)
+	struct listener *l, const char *path, gid_t group, struct error *err)
 {
 	_cleanup_close_ int fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -97,7 +98,10 @@ static int bind_and_rename(
 	unlinkat(l->dir_fd, name, 0);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return error_errno(err, errno, "--socket: %s", path);
-	if (fchmodat(l->dir_fd, name, SOCKET_MODE, 0) < 0 ||
+	/* The owner first: nobody else may connect for a moment. */
+	if (fchownat(l->dir_fd, name, (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) <
+			0 ||
+		fchmodat(l->dir_fd, name, SOCKET_MODE, 0) < 0 ||
 		listen(fd, BACKLOG) < 0 ||
 		fstatat(l->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		renameat(l->dir_fd, name, l->dir_fd, l->name) < 0) {
@@ -110,7 +114,8 @@ static int bind_and_rename(
 	return 0;
 }
 
-int listener_open(struct listener *l, const char *path, struct error *err)
+int listener_open(
+	struct listener *l, const char *path, gid_t group, struct error *err)
 {
 	int r;
 
@@ -122,11 +127,22 @@ int listener_open(struct listener *l, const char *path, struct error *err)
 	flock(l->dir_fd, LOCK_EX);
 	r = check_existing(l, path, err);
 	if (r == 0)
-		r = bind_and_rename(l, path, err);
+		r = bind_and_rename(l, path, group, err);
 	flock(l->dir_fd, LOCK_UN);
 	if (r < 0)
 		close_fd(&l->dir_fd);
 	return r;
+}
+
+void listener_take(struct listener *l, int fd)
+{
+	struct sockaddr_un a = {.sun_path = ""};
+	socklen_t len = sizeof(a);
+
+	*l = (struct listener){.fd = fd, .dir_fd = -1};
+	if (getsockname(fd, (struct sockaddr *)&a, &len) == 0)
+		snprintf(l->path, sizeof(l->path), "%.*s",
+			(int)sizeof(a.sun_path), a.sun_path);
 }
 
 void listener_close(struct listener *l)

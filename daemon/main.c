@@ -34,10 +34,10 @@ static int serve(const struct options *o)
 	int r = daemon_open(&d, o, &err);
 
 	if (r == 0) {
-		log_info("listening", "socket=%s version=%s", o->socket_path,
+		log_info("listening", "socket=%s version=%s", d.listener.path,
 			MAYFLY_VERSION);
 		daemon_run(&d);
-		log_info("stopped", "socket=%s", o->socket_path);
+		log_info("stopped", "socket=%s", d.listener.path);
 	} else {
 		fprintf(stderr, "mayflyd: %s\n", err.msg);
 	}

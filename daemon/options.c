@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,9 @@ static const char help[] =
 	"\n"
 	"  --socket PATH        where to listen (default /run/mayfly/mayfly.sock);\n"
 	"                       who may write to this file rules all VMs and,\n"
-	"                       through them, the host's files\n"
+	"                       through them, the host's files. A socket that\n"
+	"                       systemd hands over is taken in its place\n"
+	"  --socket-group NAME  the group that may write to it (default: root's)\n"
 	"  --state-dir DIR      the daemon's own files (default /run/mayfly); one\n"
 	"                       daemon at a time\n"
 	"  --vmm PATH           the mayfly-vmm to run (default: the one that came\n"
@@ -42,6 +45,7 @@ static const char help[] =
 
 enum {
 	OPT_SOCKET = 1000,
+	OPT_SOCKET_GROUP,
 	OPT_STATE_DIR,
 	OPT_VMM,
 	OPT_LOG_FORMAT,
@@ -60,6 +64,7 @@ enum {
 
 static const struct option long_options[] = {
 	{"socket", required_argument, NULL, OPT_SOCKET},
+	{"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
 	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
 	{"vmm", required_argument, NULL, OPT_VMM},
 	{"log-format", required_argument, NULL, OPT_LOG_FORMAT},
@@ -106,6 +111,23 @@ static int read_name(const char *option, const char *s,
 	return error_set(err, EINVAL, "%s knows no \"%s\"", option, s);
 }
 
+static int read_group(
+	const char *option, const char *s, gid_t *ret, struct error *err)
+{
+	const struct group *g;
+
+	errno = 0;
+	g = getgrnam(s);
+	if (!g && errno && errno != ENOENT)
+		return error_errno(err, errno, "%s \"%s\"", option, s);
+	if (!g)
+		return error_set(err, EINVAL,
+			"%s must be a group of this host, and \"%s\" is none",
+			option, s);
+	*ret = g->gr_gid;
+	return 0;
+}
+
 static int read_option(
 	struct options *o, int opt, const char *arg, struct error *err)
 {
@@ -118,6 +140,9 @@ static int read_option(
 	switch (opt) {
 	case OPT_SOCKET:
 		o->socket_path = arg;
+		break;
+	case OPT_SOCKET_GROUP:
+		r = read_group("--socket-group", arg, &o->socket_group, err);
 		break;
 	case OPT_STATE_DIR:
 		o->state_dir = arg;
@@ -205,6 +230,7 @@ int options_read(struct options *o, int argc, char **argv, struct error *err)
 
 	*o = (struct options){
 		.socket_path = "/run/mayfly/mayfly.sock",
+		.socket_group = (gid_t)-1,
 		.state_dir = "/run/mayfly",
 		.log_level = LOG_INFO,
 		.uid_base = 1879048192, /* 0x70000000 */

@@ -27,6 +27,7 @@ DAEMON_SEES = {
 BELONGS = {
     r"#\s*include\s*<seccomp\.h>": ["jailer/"],
     r"#\s*include\s*<json-c/": ["api/"],
+    r"#\s*include\s*<systemd/": ["daemon/service.c"],
     r"#\s*include\s*<microhttpd\.h>": ["api/"],
     r"#\s*include\s*<liburing": ["virtio/", "block/", "net/"],
     r"#\s*include\s*<linux/if_tun\.h>": [
@@ -131,6 +132,8 @@ PLANTED = [
     ("daemon/x.c", '#include "loop.h"\n', 1),
     ("daemon/x.c", "#include <json-c/json.h>\n", 1),
     ("daemon/x.c", "#include <microhttpd.h>\n", 1),
+    ("daemon/x.c", "#include <systemd/sd-daemon.h>\n", 1),
+    ("daemon/service.c", "#include <systemd/sd-daemon.h>\n", 0),
     ("vmm/x.c", "#include <seccomp.h>\n", 1),
     ("vmm/x.c", "#include <liburing.h>\n", 1),
     ("virtio/x.c", "#include <liburing.h>\n", 0),

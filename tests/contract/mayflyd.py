@@ -58,15 +58,18 @@ def head(method, path, length=None, extra=()):
 class Mayflyd:
     """with Mayflyd("build/daemon/mayflyd") as d: d.get("/v1/vms")"""
 
-    def __init__(self, exe, *options):
+    def __init__(self, exe, *options, prefix=(), serves=None, **popen):
+        """prefix: a command that becomes the daemon behind it. serves: the
+        socket it is handed, in place of one of its own."""
         self.dir = tempfile.mkdtemp(prefix="mayfly-test-")
-        self.socket = os.path.join(self.dir, "s")
+        own = os.path.join(self.dir, "s")
+        self.socket = serves or own
         self.log = os.path.join(self.dir, "log")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [exe, "--socket", self.socket,
+                [*prefix, exe, "--socket", own,
                  "--state-dir", os.path.join(self.dir, "state"), *options],
-                stderr=log)
+                stderr=log, **popen)
         deadline = time.monotonic() + TIMEOUT_S
         while not os.path.exists(self.socket):
             if self.process.poll() is not None or time.monotonic() > deadline:

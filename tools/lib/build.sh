@@ -4,7 +4,7 @@
 # What a build needs beyond a minimal Debian.
 build_packages=(gcc libc6-dev musl-dev meson ninja-build pkg-config python3
 	liburing-dev libseccomp-dev libmicrohttpd-dev libjson-c-dev
-	libcurl4-openssl-dev check)
+	libcurl4-openssl-dev libsystemd-dev check)
 
 # build_tree DIR MESON-OPTION...: DIR is built and up to date afterwards.
 build_tree() {
