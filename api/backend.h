@@ -42,6 +42,7 @@ struct api_drive_stats {
 	uint64_t reads, writes, flushes, others;
 	uint64_t read_bytes, write_bytes, errors, malformed;
 	uint64_t discards, write_zeroes, throttled;
+	struct histogram read_time, write_time, flush_time;
 };
 
 struct api_net_stats {
@@ -49,6 +50,7 @@ struct api_net_stats {
 	uint64_t rx_packets, rx_bytes, rx_dropped, rx_throttled;
 	uint64_t tx_packets, tx_bytes, tx_dropped, tx_throttled;
 	uint64_t tap_errors, malformed, mmds_rx_packets, mmds_tx_packets;
+	struct histogram tx_time;
 };
 
 struct api_pmem_stats {
@@ -60,6 +62,10 @@ struct api_counters {
 	uint64_t exits_pio, exits_mmio, exits_other, exits_interrupted;
 	uint64_t guest_faults, console_limited;
 	uint64_t memory_resident_bytes; /* of its process; 0: it has none */
+	/* Sampled every now and then while somebody asks: the process's
+	 * proportional share, and what the guest has touched. */
+	bool has_memory_sample;
+	uint64_t memory_pss_bytes, memory_guest_bytes;
 	struct api_drive_stats drives[VM_MAX_DRIVES];
 	unsigned n_drives;
 	struct api_net_stats nets[VM_MAX_NETS];
@@ -78,14 +84,22 @@ struct api_counters {
 	struct {
 		uint64_t inflated_pages, deflated_pages;
 		uint64_t reported_bytes, hinted_bytes, errors, malformed;
+		uint64_t target_bytes, actual_bytes;
 	} balloon;
 	struct {
 		uint64_t plugs, unplugs, refused, malformed;
+		uint64_t requested_bytes, plugged_bytes;
 	} memory;
 	struct {
 		uint64_t requests, denied, not_found, malformed, tokens;
 		uint64_t connections;
 	} mmds;
+};
+
+/* Processes that wait for a VM to become. */
+struct api_pool {
+	unsigned ready, target;
+	uint64_t starts_from_pool, starts_without;
 };
 
 /* What some devices of a guest that runs are at. */
@@ -242,6 +256,7 @@ struct api_backend_ops {
 		struct error *err);
 	/* How long starts took, from request to running guest. */
 	const struct histogram *(*start_times)(void *ctx);
+	const struct api_pool *(*pool)(void *ctx);
 	/* Of a VM that was started; -ENODATA else. */
 	int (*counters)(void *ctx, const char *id, struct api_counters *ret);
 

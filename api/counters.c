@@ -10,12 +10,21 @@
 	}
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
+#define EXITS(member, reason)                                                  \
+	{                                                                      \
+		.name = #member,                                               \
+		.help = "vCPU exits to the VMM: an I/O port (pio), a "         \
+			"register (mmio), a call out of the guest "            \
+			"(interrupted), other",                                \
+		.offset = offsetof(struct api_counters, member),               \
+		.family = "exits", .label = "reason", .value = (reason)        \
+	}
+
 static const struct counter general[] = {
-	C(struct api_counters, exits_pio, "vCPU exits for an I/O port"),
-	C(struct api_counters, exits_mmio, "vCPU exits for a register"),
-	C(struct api_counters, exits_other, "other vCPU exits"),
-	C(struct api_counters, exits_interrupted,
-		"times a vCPU was called out of the guest"),
+	EXITS(exits_pio, "pio"),
+	EXITS(exits_mmio, "mmio"),
+	EXITS(exits_other, "other"),
+	EXITS(exits_interrupted, "interrupted"),
 	C(struct api_counters, guest_faults,
 		"malformed rings and registers, of all devices"),
 	C(struct api_counters, console_limited,
@@ -43,6 +52,21 @@ static const struct counter drive[] = {
 	DRIVE(malformed, "requests refused as the guest's fault"),
 };
 
+#define DRIVE_TIME(op)                                                         \
+	{                                                                      \
+		.name = "request_duration_seconds",                            \
+		.help = "from taking a request out of the ring to giving it "  \
+			"back, throttled time included",                       \
+		.offset = offsetof(struct api_drive_stats, op##_time),         \
+		.label = "op", .value = #op                                    \
+	}
+
+static const struct counter_histogram drive_times[] = {
+	DRIVE_TIME(read),
+	DRIVE_TIME(write),
+	DRIVE_TIME(flush),
+};
+
 #define NET(member, text) C(struct api_net_stats, member, text)
 
 static const struct counter net[] = {
@@ -60,6 +84,13 @@ static const struct counter net[] = {
 	NET(mmds_tx_packets, "packets of the metadata service"),
 };
 
+static const struct counter_histogram net_times[] = {
+	{.name = "tx_duration_seconds",
+		.help = "from finding a packet in the ring to the tap having "
+			"it, throttled time included",
+		.offset = offsetof(struct api_net_stats, tx_time)},
+};
+
 #define PMEM(member, text) C(struct api_pmem_stats, member, text)
 
 static const struct counter pmem[] = {
@@ -75,11 +106,21 @@ static const struct counter pmem[] = {
 		.offset = offsetof(struct api_counters, device.member)         \
 	}
 
+#define GAUGE(device, member, text)                                            \
+	{                                                                      \
+		.name = #member, .help = (text),                               \
+		.offset = offsetof(struct api_counters, device.member),        \
+		.gauge = true                                                  \
+	}
+#define NOW(device, member, text)                                              \
+	{                                                                      \
+		.name = #member, .help = (text),                               \
+		.offset = offsetof(struct api_counters, device.member),        \
+		.gauge = true, .only_metrics = true                            \
+	}
+
 static const struct counter vsock[] = {
-	{.name = "connections",
-		.help = "connections there are",
-		.offset = offsetof(struct api_counters, vsock.connections),
-		.gauge = true},
+	GAUGE(vsock, connections, "connections there are"),
 	SUB(vsock, opened, "connections opened"),
 	SUB(vsock, refused, "connections refused"),
 	SUB(vsock, resets, "connections reset"),
@@ -106,6 +147,8 @@ static const struct counter balloon[] = {
 	SUB(balloon, hinted_bytes, "free bytes hinted at and taken"),
 	SUB(balloon, errors, "pages the host could not take"),
 	SUB(balloon, malformed, "requests refused as the guest's fault"),
+	NOW(balloon, target_bytes, "what the guest is asked to give up"),
+	NOW(balloon, actual_bytes, "what it has given up"),
 };
 
 static const struct counter memory[] = {
@@ -113,6 +156,8 @@ static const struct counter memory[] = {
 	SUB(memory, unplugs, "blocks unplugged"),
 	SUB(memory, refused, "requests refused"),
 	SUB(memory, malformed, "requests refused as the guest's fault"),
+	NOW(memory, requested_bytes, "memory the guest is asked to plug"),
+	NOW(memory, plugged_bytes, "memory it has plugged"),
 };
 
 static const struct counter mmds[] = {
@@ -144,9 +189,13 @@ const struct counter_group counter_groups[] = {
 	{.metric = "", .counters = general, .n = N(general)},
 	{.json = "drives",
 		SEVERAL(drives, "drive_", drive_id, "drive",
-			struct api_drive_stats)},
+			struct api_drive_stats),
+		.histograms = drive_times,
+		.n_histograms = N(drive_times)},
 	{.json = "network-interfaces",
-		SEVERAL(nets, "net_", iface_id, "iface", struct api_net_stats)},
+		SEVERAL(nets, "net_", iface_id, "iface", struct api_net_stats),
+		.histograms = net_times,
+		.n_histograms = N(net_times)},
 	{.json = "pmem",
 		SEVERAL(pmem, "pmem_", id, "pmem", struct api_pmem_stats)},
 	{.json = "vsock", ONE(vsock, "vsock_")},
@@ -177,6 +226,13 @@ uint64_t counter_value(const struct counter_group *g, unsigned device,
 		c, g->first + device * g->stride + counter->offset);
 }
 
+const struct histogram *counter_histogram(const struct counter_group *g,
+	unsigned device, const struct counter_histogram *h,
+	const struct api_counters *c)
+{
+	return at(c, g->first + device * g->stride + h->offset);
+}
+
 const char *counter_id(const struct counter_group *g, unsigned device,
 	const struct api_counters *c)
 {
@@ -190,8 +246,9 @@ static void write_device(struct json_object *o, const struct counter_group *g,
 	unsigned device, const struct api_counters *c)
 {
 	for (unsigned i = 0; i < g->n; i++)
-		json_add_uint(o, g->counters[i].name,
-			counter_value(g, device, &g->counters[i], c));
+		if (!g->counters[i].only_metrics)
+			json_add_uint(o, g->counters[i].name,
+				counter_value(g, device, &g->counters[i], c));
 }
 
 static void write_group(struct json_object *o, const struct counter_group *g,

@@ -11,7 +11,19 @@ struct counter {
 	const char *name;
 	const char *help;
 	size_t offset;
-	bool gauge; /* it goes down, too */
+	bool gauge;        /* it goes down, too */
+	bool only_metrics; /* not in GET /v1/vms/{id} */
+	/* One of several that are one metric, with a label that tells them
+	 * apart: "exits", "reason", "pio". NULL: a metric by itself. */
+	const char *family, *label, *value;
+};
+
+/* How long requests took: in /metrics alone. */
+struct counter_histogram {
+	const char *name;
+	const char *help;
+	size_t offset;
+	const char *label, *value; /* as above */
 };
 
 /* Counters of one kind of device. */
@@ -20,6 +32,8 @@ struct counter_group {
 	const char *metric; /* "drive" */
 	const struct counter *counters;
 	unsigned n;
+	const struct counter_histogram *histograms;
+	unsigned n_histograms;
 	/* In struct api_counters. Several devices: where their number and the
 	 * first are, how far apart, and where each has its id, called so. One:
 	 * id_name is NULL, and there is tells whether it is. */
@@ -35,6 +49,9 @@ unsigned counter_devices(
 	const struct counter_group *g, const struct api_counters *c);
 uint64_t counter_value(const struct counter_group *g, unsigned device,
 	const struct counter *counter, const struct api_counters *c);
+const struct histogram *counter_histogram(const struct counter_group *g,
+	unsigned device, const struct counter_histogram *h,
+	const struct api_counters *c);
 /* NULL: it needs none. */
 const char *counter_id(const struct counter_group *g, unsigned device,
 	const struct api_counters *c);

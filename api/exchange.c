@@ -32,6 +32,8 @@ struct exchange {
 	bool refused;    /* by its head: the body is thrown away */
 	bool ambiguous;  /* ... and nobody knows where it ends */
 	bool dispatched, suspended;
+	bool streamed,
+		endless; /* the answer goes on for a while, or for ever */
 };
 
 static struct exchange *of_request(struct request *r)
@@ -90,19 +92,6 @@ void request_reply_error(struct request *r, const struct error *err)
 	reply_fault(r, http_status(err), err);
 }
 
-void request_reply_text(
-	struct request *r, char *text, size_t len, const char *type)
-{
-	struct MHD_Response *response = MHD_create_response_from_buffer(
-		len, text, MHD_RESPMEM_MUST_FREE);
-
-	if (response)
-		MHD_add_response_header(response, "Content-Type", type);
-	else
-		free(text);
-	set_response(of_request(r), 200, response);
-}
-
 void request_reply_bytes(
 	struct request *r, char *data, size_t len, uint64_t dropped)
 {
@@ -136,6 +125,8 @@ void request_reply_stream(
 		return;
 	}
 	MHD_add_response_header(response, "Content-Type", ops->content_type);
+	x->streamed = true;
+	x->endless = !ops->ends;
 	set_response(x, 200, response);
 }
 
@@ -212,6 +203,14 @@ static void log_change(struct exchange *x, const char *method, const char *url)
 		(unsigned long long)(clock_ns() - x->req.received_ns) / 1000);
 }
 
+/* An answer without end says nothing of how long it took. */
+static void count_time(const struct exchange *x)
+{
+	if (!x->endless)
+		route_took(x->req.route, x->status,
+			clock_ns() - x->req.received_ns);
+}
+
 static enum MHD_Result send_response(
 	struct exchange *x, const char *method, const char *url)
 {
@@ -223,8 +222,8 @@ static enum MHD_Result send_response(
 	/* Out of memory, or nobody there to answer: hangs up. */
 	if (!x->response)
 		return MHD_NO;
-	if (x->req.route)
-		route_took(x->req.route, clock_ns() - x->req.received_ns);
+	if (!x->streamed)
+		count_time(x);
 	if (x->status == 405)
 		MHD_add_response_header(x->response, "Allow", x->allow);
 	r = MHD_queue_response(x->conn, x->status, x->response);
@@ -455,6 +454,8 @@ void exchange_completed(void *server, struct MHD_Connection *conn, void **slot,
 	(void)why;
 	if (!x)
 		return;
+	if (x->streamed)
+		count_time(x);
 	hangup_unwatch(&x->hangup);
 	if (x->response)
 		MHD_destroy_response(x->response);

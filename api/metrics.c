@@ -1,181 +1,246 @@
-#include "api/counters.h"
 #include "api/resources.h"
 #include "api/router.h"
+#include "api/vm_metrics.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 /*
- * Prometheus' text format, version 0.0.4. Samples of one metric stand together,
- * so all VMs are looked at first. Ids have no character to be escaped.
+ * A scrape goes out as it is made, a piece in each turn of the daemon's loop,
+ * so that a thousand VMs hold up nobody else. Samples of one metric have to
+ * stand together: so the VMs there are now are noted first, what each has to
+ * tell is taken when its first line is written, and then metric after metric is
+ * written from that. A VM that goes meanwhile is still told of, or is not.
  */
 
-struct vm_sample {
-	char id[VM_ID_MAX + 1];
-	const char *state;
-	bool has_counters;
-	struct api_counters counters;
-	uint64_t console_bytes;
-};
+/* VMs in one piece: reading one's numbers takes some 10 us. */
+#define TAKE_PER_TURN 32u
+/* ... and bytes, more or less: a VM with many devices is not cut. */
+#define PIECE_BYTES 16384u
 
 struct scrape {
-	struct vm_sample *vms;
-	size_t n, cap;
-	bool failed;
-	const struct api_backend *backend;
+	struct vm_id {
+		char id[VM_ID_MAX + 1];
+	} * ids;
+	size_t n_ids, cap_ids;
+	size_t n_taken;        /* of ids */
+	struct vm_sample *vms; /* of them, but for those gone meanwhile */
+	size_t n_vms;
+
+	/* What comes next: this metric of this VM. */
+	bool begun; /* what is not of VMs has been written */
+	unsigned metric;
+	size_t vm;
+
+	bool failed, all_written;
+	struct exposition out; /* the piece that is on its way */
+	size_t sent;
 };
 
-static void take_vm(void *arg, const struct api_vm *vm)
+static void note_id(void *arg, const struct api_vm *vm)
 {
 	struct scrape *s = arg;
-	struct vm_sample *v;
 
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? 2 * s->cap : 16;
+	if (s->n_ids == s->cap_ids) {
+		size_t cap = s->cap_ids ? 2 * s->cap_ids : 64;
+		struct vm_id *more = reallocarray(s->ids, cap, sizeof(*more));
 
-		v = reallocarray(s->vms, cap, sizeof(*v));
-		if (!v) {
+		if (!more) {
 			s->failed = true;
 			return;
 		}
-		s->vms = v;
-		s->cap = cap;
+		s->ids = more;
+		s->cap_ids = cap;
 	}
-	v = &s->vms[s->n++];
-	snprintf(v->id, sizeof(v->id), "%s", vm->id);
-	v->state = vm->state;
-	v->console_bytes = vm->console_bytes;
+	snprintf(s->ids[s->n_ids].id, sizeof(s->ids[0].id), "%s", vm->id);
+	s->n_ids++;
 }
 
-static void head(FILE *f, const char *name, const char *suffix,
-	const char *type, const char *help)
+static int begin(const struct api_backend *b, struct api_reader *reader,
+	void *arg, struct error *err)
 {
-	fprintf(f, "# HELP mayfly_%s%s %s\n# TYPE mayfly_%s%s %s\n", name,
-		suffix, help, name, suffix, type);
-}
+	struct scrape *s = arg;
 
-static void write_counter(FILE *f, const struct scrape *s,
-	const struct counter_group *g, const struct counter *c)
-{
-	const char *suffix = c->gauge ? "" : "_total";
-	char name[80];
-
-	snprintf(name, sizeof(name), "vm_%s%s", g->metric, c->name);
-	head(f, name, suffix, c->gauge ? "gauge" : "counter", c->help);
-	for (size_t i = 0; i < s->n; i++) {
-		const struct vm_sample *v = &s->vms[i];
-		unsigned n =
-			v->has_counters ? counter_devices(g, &v->counters) : 0;
-
-		for (unsigned d = 0; d < n; d++) {
-			fprintf(f, "mayfly_%s%s{vm=\"%s\"", name, suffix,
-				v->id);
-			if (g->id_name)
-				fprintf(f, ",%s=\"%s\"", g->label,
-					counter_id(g, d, &v->counters));
-			fprintf(f, "} %llu\n",
-				(unsigned long long)counter_value(
-					g, d, c, &v->counters));
-		}
+	(void)reader;
+	b->ops->list(b->ctx, note_id, s);
+	if (s->n_ids && !s->failed) {
+		s->vms = calloc(s->n_ids, sizeof(*s->vms));
+		s->failed = !s->vms;
 	}
+	return s->failed ? error_set(err, ENOMEM, "out of memory") : 0;
 }
 
-static void write_vms(FILE *f, const struct scrape *s)
-{
-	head(f, "vm_state", "", "gauge", "1: the state the VM is in");
-	for (size_t i = 0; i < s->n; i++)
-		fprintf(f, "mayfly_vm_state{vm=\"%s\",state=\"%s\"} 1\n",
-			s->vms[i].id, s->vms[i].state);
-	head(f, "vm_console_bytes", "_total", "counter",
-		"bytes the guest wrote to its console");
-	for (size_t i = 0; i < s->n; i++)
-		fprintf(f, "mayfly_vm_console_bytes_total{vm=\"%s\"} %llu\n",
-			s->vms[i].id,
-			(unsigned long long)s->vms[i].console_bytes);
-}
+/* ---- what is not of VMs ---- */
 
-/* labels: "" or "a=\"b\"," */
-static void write_histogram(FILE *f, const char *name, const char *labels,
-	const struct histogram *h)
-{
-	int n = (int)strlen(labels);
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < HISTOGRAM_BOUNDS; i++) {
-		sum += h->buckets[i];
-		fprintf(f, "mayfly_%s_bucket{%sle=\"%g\"} %llu\n", name, labels,
-			(double)histogram_bounds_ns[i] / 1e9,
-			(unsigned long long)sum);
-	}
-	fprintf(f, "mayfly_%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels,
-		(unsigned long long)h->count);
-	/* Without the comma. */
-	n -= n ? 1 : 0;
-	fprintf(f, "mayfly_%s_sum%s%.*s%s %.9f\n", name, n ? "{" : "", n,
-		labels, n ? "}" : "", (double)h->sum_ns / 1e9);
-	fprintf(f, "mayfly_%s_count%s%.*s%s %llu\n", name, n ? "{" : "", n,
-		labels, n ? "}" : "", (unsigned long long)h->count);
-}
-
-static void write_requests(FILE *f)
+static void write_requests(struct exposition *e)
 {
 	static const char name[] = "api_request_duration_seconds";
-	const struct route *route;
+	struct route_time t;
 	char labels[160];
 
-	head(f, name, "", "histogram",
-		"from a request's arrival to its answer, by route");
-	for (unsigned i = 0; (route = route_at(i)); i++) {
-		const struct histogram *h = route_histogram(i);
-
-		if (h->count == 0)
+	exposition_head(e, name, "", "histogram",
+		"from a request's arrival to its answer");
+	for (unsigned i = 0; route_time_at(i, &t); i++) {
+		if (histogram_count(t.histogram) == 0)
 			continue;
-		snprintf(labels, sizeof(labels), "method=\"%s\",route=\"%s\",",
-			route->method, route->pattern);
-		write_histogram(f, name, labels, h);
+		snprintf(labels, sizeof(labels),
+			"method=\"%s\",route=\"%s\",status=\"%uxx\"", t.method,
+			t.pattern, t.status_class);
+		exposition_histogram(e, name, labels, t.histogram);
 	}
 }
 
-static void write_all(FILE *f, struct scrape *s)
+static void write_number(struct exposition *e, const char *name,
+	const char *type, const char *help, uint64_t value)
 {
-	const struct api_backend *b = s->backend;
-
-	head(f, "build_info", "", "gauge", "1: the version that runs");
-	fprintf(f, "mayfly_build_info{version=\"%s\"} 1\n", MAYFLY_VERSION);
-	write_vms(f, s);
-	for (unsigned g = 0; g < n_counter_groups; g++)
-		for (unsigned c = 0; c < counter_groups[g].n; c++)
-			write_counter(f, s, &counter_groups[g],
-				&counter_groups[g].counters[c]);
-	head(f, "vm_start_duration_seconds", "", "histogram",
-		"from the request for a start to the running guest");
-	write_histogram(f, "vm_start_duration_seconds", "",
-		b->ops->start_times(b->ctx));
-	write_requests(f);
+	exposition_head(e, name, "", type, help);
+	exposition_sample(e, name, "", "", value);
 }
+
+static void write_daemon(const struct api_backend *b, struct exposition *e)
+{
+	const struct api_pool *pool = b->ops->pool(b->ctx);
+
+	exposition_head(
+		e, "build_info", "", "gauge", "1: the version that runs");
+	exposition_sample(
+		e, "build_info", "", "version=\"" MAYFLY_VERSION "\"", 1);
+	write_number(e, "pool_ready", "gauge",
+		"processes that wait for a VM to become", pool->ready);
+	write_number(e, "pool_target", "gauge",
+		"how many of them there are to be", pool->target);
+	exposition_head(e, "pool_starts", "_total", "counter",
+		"starts of VMs, by whether the pool had a process for them");
+	exposition_sample(e, "pool_starts", "_total", "from=\"pool\"",
+		pool->starts_from_pool);
+	exposition_sample(e, "pool_starts", "_total", "from=\"nothing\"",
+		pool->starts_without);
+	exposition_head(e, "vm_start_duration_seconds", "", "histogram",
+		"from the request for a start to the running guest");
+	exposition_histogram(e, "vm_start_duration_seconds", "",
+		b->ops->start_times(b->ctx));
+	write_requests(e);
+}
+
+/* ---- what is ---- */
+
+static void take_vm(const struct api_backend *b, struct scrape *s)
+{
+	const char *id = s->ids[s->n_taken++].id;
+	struct api_counters counters;
+	struct api_vm vm;
+	struct error ignored;
+	bool has;
+
+	if (b->ops->get(b->ctx, id, &vm, &ignored) < 0)
+		return;
+	has = b->ops->counters(b->ctx, id, &counters) == 0;
+	if (vm_sample_take(&s->vms[s->n_vms], &vm, has ? &counters : NULL))
+		s->n_vms++;
+	else
+		s->failed = true;
+}
+
+/* Writes one VM's lines of the metric that is under way, or begins the next.
+ * False: that was all. */
+static bool write_next(struct scrape *s)
+{
+	const struct vm_metric *m = vm_metric_at(s->metric);
+
+	if (!m)
+		return false;
+	if (s->vm == 0)
+		vm_metric_head(m, &s->out);
+	if (s->vm < s->n_vms) {
+		vm_metric_write(m, &s->out, &s->vms[s->vm++]);
+	} else {
+		s->metric++;
+		s->vm = 0;
+	}
+	return true;
+}
+
+/* The first piece has what is not of VMs; the samples of all VMs are taken
+ * while the first metric is written. */
+static void write_piece(const struct api_backend *b, struct scrape *s)
+{
+	unsigned taken = 0;
+
+	if (!s->begun) {
+		s->begun = true;
+		write_daemon(b, &s->out);
+		return;
+	}
+	while (s->out.len < PIECE_BYTES && !s->failed && !s->all_written) {
+		if (s->vm < s->n_vms || s->n_taken == s->n_ids)
+			s->all_written = !write_next(s);
+		else if (taken++ < TAKE_PER_TURN || s->out.len == 0)
+			take_vm(b, s);
+		else
+			break;
+	}
+}
+
+static ssize_t read_scrape(const struct api_backend *b,
+	struct api_reader *reader, void *arg, char *buf, size_t max)
+{
+	struct scrape *s = arg;
+	size_t n;
+
+	(void)reader;
+	if (s->sent == s->out.len) {
+		if (s->all_written)
+			return -ENODATA;
+		s->sent = s->out.len = 0;
+		write_piece(b, s);
+	}
+	if (s->failed || s->out.failed)
+		return -ENOMEM;
+	if (s->out.len == 0)
+		return -ENODATA;
+	n = s->out.len - s->sent < max ? s->out.len - s->sent : max;
+	memcpy(buf, s->out.text + s->sent, n);
+	s->sent += n;
+	return (ssize_t)n;
+}
+
+static void end(const struct api_backend *b, struct api_reader *reader)
+{
+	(void)b;
+	(void)reader;
+}
+
+static void scrape_free(void *arg)
+{
+	struct scrape *s = arg;
+
+	for (size_t i = 0; i < s->n_vms; i++)
+		vm_sample_fini(&s->vms[i]);
+	free(s->vms);
+	free(s->ids);
+	exposition_fini(&s->out);
+	free(s);
+}
+
+static const struct stream_ops send_scrape = {
+	.content_type = "text/plain; version=0.0.4",
+	.ends = true,
+	.begin = begin,
+	.read = read_scrape,
+	.end = end,
+	.release = scrape_free,
+};
 
 void metrics_get(struct request *r)
 {
-	struct scrape s = {.backend = r->backend};
-	char *text = NULL;
-	size_t len = 0;
+	struct scrape *s = calloc(1, sizeof(*s));
 	struct error err;
-	FILE *f = open_memstream(&text, &len);
 
-	r->backend->ops->list(r->backend->ctx, take_vm, &s);
-	for (size_t i = 0; i < s.n; i++)
-		s.vms[i].has_counters =
-			r->backend->ops->counters(r->backend->ctx, s.vms[i].id,
-				&s.vms[i].counters) == 0;
-	if (f)
-		write_all(f, &s);
-	free(s.vms);
-	if (!f || fclose(f) != 0 || s.failed) {
-		free(text);
+	if (!s) {
 		error_set(&err, ENOMEM, "out of memory");
 		request_reply_error(r, &err);
 		return;
 	}
-	request_reply_text(r, text, len, "text/plain; version=0.0.4");
+	request_reply_stream(r, &send_scrape, s);
 }

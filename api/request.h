@@ -38,9 +38,6 @@ void request_reply_json(
 	struct request *r, unsigned status, struct json_object *taken);
 void request_reply_empty(struct request *r); /* 204 */
 void request_reply_error(struct request *r, const struct error *err);
-/* Text, taken over, of this content type. */
-void request_reply_text(
-	struct request *r, char *text, size_t len, const char *type);
 /* Console bytes; data is taken over. dropped: for its header. */
 void request_reply_bytes(
 	struct request *r, char *data, size_t len, uint64_t dropped);
@@ -49,10 +46,12 @@ void request_reply_bytes(
  * kind. */
 struct stream_ops {
 	const char *content_type;
+	bool ends; /* by itself: the request lasts until then */
 	int (*begin)(const struct api_backend *b, struct api_reader *reader,
 		void *arg, struct error *err);
 	/* Bytes, at most max; 0: none now, the reader will be woken; -ENODATA:
-	 * it has ended. */
+	 * it has ended; another errno: it has failed, and the client sees that
+	 * it is not whole. */
 	ssize_t (*read)(const struct api_backend *b, struct api_reader *reader,
 		void *arg, char *buf, size_t max);
 	/* After begin() has succeeded. */

@@ -76,22 +76,36 @@ static const struct route routes[] = {
 
 #define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
 
-/* The process has one API, on one thread. */
-static struct histogram times[N_ROUTES];
+/* Answers are 2xx, 4xx and 5xx. */
+static const unsigned classes[] = {2, 4, 5};
 
-const struct route *route_at(unsigned n)
+#define N_CLASSES (sizeof(classes) / sizeof(classes[0]))
+
+/* The process has one API, on one thread. The last: no route. */
+static struct histogram times[N_ROUTES + 1][N_CLASSES];
+
+bool route_time_at(unsigned n, struct route_time *ret)
 {
-	return n < N_ROUTES ? &routes[n] : NULL;
+	unsigned route = n / N_CLASSES, class = n % N_CLASSES;
+
+	if (route > N_ROUTES)
+		return false;
+	*ret = (struct route_time){
+		.method = route < N_ROUTES ? routes[route].method : "",
+		.pattern = route < N_ROUTES ? routes[route].pattern : "",
+		.status_class = classes[class],
+		.histogram = &times[route][class],
+	};
+	return true;
 }
 
-const struct histogram *route_histogram(unsigned n)
+void route_took(const struct route *route, unsigned status, uint64_t ns)
 {
-	return &times[n];
-}
+	size_t at = route ? (size_t)(route - routes) : N_ROUTES;
 
-void route_took(const struct route *route, uint64_t ns)
-{
-	histogram_add(&times[route - routes], ns);
+	for (unsigned i = 0; i < N_CLASSES; i++)
+		if (status / 100 == classes[i])
+			histogram_add(&times[at][i], ns);
 }
 
 /* One segment of a path: up to the next slash or the end. */

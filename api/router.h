@@ -26,8 +26,14 @@ int route_find(struct request *r, const char *method, const char *path,
 	unsigned *ret_status, char *allow, size_t allow_size,
 	struct error *err);
 
-/* The n-th route; NULL: there are not so many. */
-const struct route *route_at(unsigned n);
-/* How long requests took by its index, and that one did. */
-const struct histogram *route_histogram(unsigned n);
-void route_took(const struct route *route, uint64_t ns);
+/* How long requests took, by route and first digit of the answer's status. */
+struct route_time {
+	const char *method, *pattern; /* "" and "": no route of ours */
+	unsigned status_class;
+	const struct histogram *histogram;
+};
+
+/* False: there are not n of them. */
+bool route_time_at(unsigned n, struct route_time *ret);
+/* route NULL: the request had none. */
+void route_took(const struct route *route, unsigned status, uint64_t ns);

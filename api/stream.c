@@ -54,7 +54,8 @@ static ssize_t next_chunk(void *arg, uint64_t pos, char *buf, size_t max)
 	if (n > 0)
 		return n;
 	if (n < 0)
-		return MHD_CONTENT_READER_END_OF_STREAM;
+		return n == -ENODATA ? MHD_CONTENT_READER_END_OF_STREAM
+				     : MHD_CONTENT_READER_END_WITH_ERROR;
 	st->suspended = true;
 	MHD_suspend_connection(st->conn);
 	hangup_watch(&st->hangup);

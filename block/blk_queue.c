@@ -81,19 +81,26 @@ static void answer(struct blk_req *req, uint8_t status)
 					    : req->cmd.failed_bytes);
 }
 
-static void count_done(struct blk_stats *s, const struct blk_cmd *cmd)
+static void count_done(const struct blk *b, const struct blk_req *req)
 {
+	uint64_t ns = worker_now(b->worker) - req->taken_ns;
+	const struct blk_cmd *cmd = &req->cmd;
+	struct blk_stats *s = b->config.stats;
+
 	switch (cmd->type) {
 	case VIRTIO_BLK_T_IN:
 		counter_add(&s->reads, 1);
 		counter_add(&s->read_bytes, cmd->len);
+		histogram_add(&s->read_time, ns);
 		break;
 	case VIRTIO_BLK_T_OUT:
 		counter_add(&s->writes, 1);
 		counter_add(&s->write_bytes, cmd->len);
+		histogram_add(&s->write_time, ns);
 		break;
 	case VIRTIO_BLK_T_FLUSH:
 		counter_add(&s->flushes, 1);
+		histogram_add(&s->flush_time, ns);
 		break;
 	case VIRTIO_BLK_T_DISCARD:
 		counter_add(&s->discards, 1);
@@ -162,7 +169,7 @@ static void io_done(struct raw_io *io, int err)
 	if (err && err != ECANCELED)
 		report_error(b, err);
 	if (err == 0)
-		count_done(b->config.stats, &req->cmd);
+		count_done(b, req);
 	answer(req, err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
@@ -218,7 +225,7 @@ static void carry_out(struct blk *b, struct blk_req *req)
 		get_id(b, req);
 		break;
 	}
-	count_done(b->config.stats, &req->cmd);
+	count_done(b, req);
 	answer(req, VIRTIO_BLK_S_OK);
 }
 
@@ -308,6 +315,7 @@ static void serve(struct blk_queue *q)
 			r = virtq_pop(q->vq, &req->chain);
 			if (r != 1)
 				break;
+			req->taken_ns = worker_now(b->worker);
 			handle(b, req);
 		}
 		give_back(b, req);

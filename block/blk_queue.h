@@ -20,7 +20,8 @@ struct blk_req {
 	struct raw_io io;
 	struct blk_queue *queue;
 	bool active;
-	unsigned range; /* the one that is under way */
+	unsigned range;    /* the one that is under way */
+	uint64_t taken_ns; /* from its ring */
 	struct blk_req *next_free;
 	struct blk_cmd cmd;
 	struct blk_range ranges[BLK_RANGES_MAX];

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "base/histogram.h"
+
 #include <stdint.h>
 
 /*
@@ -13,4 +15,7 @@ struct blk_stats {
 	uint64_t throttled; /* times a limiter made the queue wait */
 	uint64_t errors;    /* failed here: VIRTIO_BLK_S_IOERR */
 	uint64_t malformed; /* refused as the guest's fault, answered or not */
+	/* From taking a request from the ring to giving it back, what a limiter
+	 * made it wait included; of those that succeeded. */
+	struct histogram read_time, write_time, flush_time;
 } __attribute__((aligned(64)));

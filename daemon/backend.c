@@ -54,6 +54,13 @@ static const struct histogram *backend_start_times(void *ctx)
 	return &d->env.start_times;
 }
 
+static const struct api_pool *backend_pool(void *ctx)
+{
+	const struct daemon *d = ctx;
+
+	return &d->env.pool;
+}
+
 static int backend_counters(void *ctx, const char *id, struct api_counters *ret)
 {
 	struct error err;
@@ -251,6 +258,7 @@ const struct api_backend_ops daemon_backend = {
 	.list = backend_list,
 	.get = backend_get,
 	.start_times = backend_start_times,
+	.pool = backend_pool,
 	.counters = backend_counters,
 	.create = backend_create,
 	.remove = backend_remove,

@@ -33,6 +33,7 @@ struct vm_env {
 	struct jail *jail;
 	struct events *events; /* NULL: nobody wants to know */
 	struct histogram start_times;
+	struct api_pool pool; /* how full it is, and what became of it */
 	int kvm_fd;
 	uint32_t n_cpuid;
 	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];

@@ -99,6 +99,9 @@ static void count_drives(const struct vm_config *c, const struct vm_shared *s,
 			.write_zeroes = load(&b->write_zeroes),
 			.throttled = load(&b->throttled),
 		};
+		histogram_load(&b->read_time, &ret->drives[i].read_time);
+		histogram_load(&b->write_time, &ret->drives[i].write_time);
+		histogram_load(&b->flush_time, &ret->drives[i].flush_time);
 	}
 }
 
@@ -124,6 +127,7 @@ static void count_nets(const struct vm_config *c, const struct vm_shared *s,
 			.mmds_rx_packets = load(&n->mmds_rx_packets),
 			.mmds_tx_packets = load(&n->mmds_tx_packets),
 		};
+		histogram_load(&n->tx_time, &ret->nets[i].tx_time);
 	}
 }
 
@@ -176,6 +180,8 @@ static void count_balloon(
 	ret->balloon.hinted_bytes = load(&b->hinted_bytes);
 	ret->balloon.errors = load(&b->errors);
 	ret->balloon.malformed = load(&b->malformed);
+	ret->balloon.target_bytes = load(&b->target_pages) << 12;
+	ret->balloon.actual_bytes = load(&b->actual_pages) << 12;
 }
 
 static void count_memory(const struct memdev_state *m, struct api_counters *ret)
@@ -184,6 +190,8 @@ static void count_memory(const struct memdev_state *m, struct api_counters *ret)
 	ret->memory.unplugs = load(&m->unplugs);
 	ret->memory.refused = load(&m->refused);
 	ret->memory.malformed = load(&m->malformed);
+	ret->memory.requested_bytes = load(&m->requested_bytes);
+	ret->memory.plugged_bytes = load(&m->plugged_bytes);
 }
 
 static void count_mmds(const struct mmds_stats *m, struct api_counters *ret)

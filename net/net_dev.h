@@ -96,6 +96,7 @@ struct net_tx_req {
 	unsigned n_iov;
 	const struct iovec *iov;
 	size_t len; /* without the vnet header */
+	uint64_t seen_ns;
 	int32_t res;
 };
 
@@ -105,7 +106,9 @@ struct net_tx {
 	struct virtq *vq;
 	unsigned file;
 	unsigned n, n_posted, n_pieces;
-	bool congested; /* some of the batch waits for POLLOUT */
+	bool congested;   /* some of the batch waits for POLLOUT */
+	uint64_t held_ns; /* since when a limiter holds the next; 0: it does not
+			   */
 	struct worker_op poll;
 	struct net_tx_req reqs[NET_TX_BATCH];
 	struct iovec pieces[NET_TX_PIECES];

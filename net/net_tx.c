@@ -39,6 +39,8 @@ static struct net_tx_req *add_req(struct net_tx *tx)
 	req->n_iov = c->rd.n;
 	req->iov = &tx->pieces[tx->n_pieces];
 	req->len = c->rd.len;
+	req->seen_ns = tx->held_ns ? tx->held_ns : worker_now(tx->net->worker);
+	tx->held_ns = 0;
 	memcpy(&tx->pieces[tx->n_pieces], c->rd.v,
 		c->rd.n * sizeof(c->rd.v[0]));
 	tx->n_pieces += c->rd.n;
@@ -111,6 +113,8 @@ static bool take(struct net_tx *tx)
 	if (until) {
 		counter_add(&stats->tx_throttled, 1);
 		virtq_unpop(tx->vq, c->head);
+		if (!tx->held_ns)
+			tx->held_ns = worker_now(n->worker);
 		net_wait(n, &n->tx_timer, until);
 		return false;
 	}
@@ -194,7 +198,7 @@ static void give_back(struct net_tx *tx)
 {
 	struct net *n = tx->net;
 	struct net_stats *stats = n->config.stats;
-	uint64_t packets = 0, bytes = 0;
+	uint64_t packets = 0, bytes = 0, now_ns = worker_now(n->worker);
 
 	for (unsigned i = 0; i < tx->n; i++) {
 		const struct net_tx_req *req = &tx->reqs[i];
@@ -208,6 +212,7 @@ static void give_back(struct net_tx *tx)
 		}
 		packets++;
 		bytes += req->len - NET_HDR_BYTES;
+		histogram_add(&stats->tx_time, now_ns - req->seen_ns);
 	}
 	counter_add(&stats->tx_packets, packets);
 	counter_add(&stats->tx_bytes, bytes);
@@ -256,6 +261,7 @@ void net_tx_start(struct net_tx *tx, struct virtq *vq)
 	tx->n = 0;
 	tx->n_pieces = 0;
 	tx->congested = false;
+	tx->held_ns = 0;
 }
 
 void net_tx_stop(struct net_tx *tx)

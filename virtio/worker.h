@@ -165,5 +165,9 @@ void worker_call(struct worker *w, void (*fn)(void *arg), void *arg);
 void worker_stop(struct worker *w);
 void worker_destroy(struct worker *w); /* NULL is fine; stops first */
 
+/* [W] CLOCK_MONOTONIC when the events at hand came, more or less: asked for as
+ * often as one likes, the clock is read once for all of a turn. */
+uint64_t worker_now(struct worker *w);
+
 /* io_uring_enter calls made so far that submitted something. */
 uint64_t worker_submits(const struct worker *w);

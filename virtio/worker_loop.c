@@ -410,6 +410,13 @@ static void reap(struct worker *w)
 	io_uring_cq_advance(&w->ring, n);
 }
 
+uint64_t worker_now(struct worker *w)
+{
+	if (!w->now_ns)
+		w->now_ns = clock_ns();
+	return w->now_ns;
+}
+
 static void expire_timers(struct worker *w)
 {
 	uint64_t now = w->timers ? clock_ns() : 0;
@@ -447,6 +454,7 @@ void worker_loop_init(struct worker *w)
 void worker_loop_turn(struct worker *w)
 {
 	submit_and_wait(w);
+	w->now_ns = 0;
 	reap(w);
 	expire_timers(w);
 	worker_loop_run_ready(w);

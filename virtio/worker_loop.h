@@ -50,6 +50,7 @@ struct worker {
 	unsigned in_flight, in_flight_max;
 	unsigned n_polls; /* of those in flight: they take no room */
 	bool stopping;
+	uint64_t now_ns; /* in this turn; 0: not asked yet */
 
 	/* Only where the kernel needs it; see worker_files.c. */
 	bool renews;

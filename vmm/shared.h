@@ -24,7 +24,7 @@
 
 #include <stdint.h>
 
-#define VM_SHARED_VERSION 2u
+#define VM_SHARED_VERSION 3u
 
 /* Moments of a start, in CLOCK_MONOTONIC ns; 0: not reached. */
 enum vm_moment {

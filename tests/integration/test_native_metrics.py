@@ -54,7 +54,10 @@ def test_metrics_have_every_vm_and_its_devices(t):
     got = samples(text)
     assert got[("mayfly_vm_state", labels(vm=vm.id, state="Running"))] == 1
     assert got[("mayfly_vm_state", labels(vm=idle.id, state="Not started"))] == 1
-    assert got[("mayfly_vm_exits_pio_total", labels(vm=vm.id))] > 0
+    for reason in ("pio", "mmio", "interrupted", "other"):
+        assert ("mayfly_vm_exits_total",
+                labels(vm=vm.id, reason=reason)) in got
+    assert got[("mayfly_vm_exits_total", labels(vm=vm.id, reason="pio"))] > 0
     assert got[("mayfly_vm_memory_resident_bytes", labels(vm=vm.id))] > 0
     assert ("mayfly_vm_drive_reads_total",
             labels(vm=vm.id, drive="data")) in got
@@ -85,7 +88,7 @@ def test_metrics_histograms_add_up(t):
     assert buckets == sorted(buckets), buckets
     assert buckets[-1] == got[(name + "_count", frozenset())]
     put = ("mayfly_api_request_duration_seconds_count",
-           labels(method="PUT", route="/v1/vms/{id}"))
+           labels(method="PUT", route="/v1/vms/{id}", status="2xx"))
     assert got[put] > before.get(put, 0)
 
 

@@ -1,5 +1,7 @@
 #include "blk_fixture.h"
 
+#include "base/clock.h"
+
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +54,7 @@ END_TEST
 
 START_TEST(what_is_written_is_read_back)
 {
+	uint64_t begin = clock_ns();
 	uint32_t len;
 
 	driver_up(m, &d, F_ALL);
@@ -74,6 +77,13 @@ START_TEST(what_is_written_is_read_back)
 	ck_assert_uint_eq(stats.write_bytes, 1024);
 	ck_assert_uint_eq(stats.flushes, 1);
 	ck_assert_uint_eq(stats.others + stats.errors + stats.malformed, 0);
+	ck_assert_uint_eq(histogram_count(&stats.read_time), 1);
+	ck_assert_uint_eq(histogram_count(&stats.write_time), 1);
+	ck_assert_uint_eq(histogram_count(&stats.flush_time), 1);
+	ck_assert_uint_gt(stats.read_time.sum_ns, 0);
+	ck_assert_uint_gt(stats.write_time.sum_ns, 0);
+	ck_assert_uint_lt(stats.read_time.sum_ns, clock_ns() - begin);
+	ck_assert_uint_lt(stats.write_time.sum_ns, clock_ns() - begin);
 }
 END_TEST
 

@@ -317,6 +317,9 @@ START_TEST(a_limited_queue_takes_its_time)
 	ck_assert_uint_le(begin, 5000 * MS);
 	ck_assert_uint_ge(stats.throttled, 3);
 	ck_assert_uint_eq(stats.reads, 16);
+	/* All the while one was held, which counts. */
+	ck_assert_uint_eq(histogram_count(&stats.read_time), 16);
+	ck_assert_uint_ge(stats.read_time.sum_ns, 200 * MS);
 	teardown();
 }
 END_TEST

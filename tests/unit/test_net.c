@@ -878,6 +878,9 @@ START_TEST(sending_keeps_to_its_limit)
 	ck_assert_uint_le(n, 11 + (clock_ns() - start) / 10000000u);
 	ck_assert_uint_ge(d.stats.tx_throttled, 1);
 	ck_assert_uint_eq(d.stats.tx_dropped, 0);
+	/* Most of the time the next one was seen, and held. */
+	ck_assert_uint_ge(histogram_count(&d.stats.tx_time), n);
+	ck_assert_uint_ge(d.stats.tx_time.sum_ns, 200000000);
 	/* Without a limit, what waited goes at once. */
 	net_limit_tx(d.dev, &none);
 	ck_assert_uint_ge(sent_in(100, TX), 64);

@@ -874,6 +874,41 @@ START_TEST(the_last_deadline_there_is_costs_no_cpu)
 }
 END_TEST
 
+static uint64_t now[3];
+
+static void ask_the_time(struct worker_op *op, int32_t res)
+{
+	now[2] = worker_now(w);
+	probe_done(op, res);
+}
+
+static void ask_twice(void *arg)
+{
+	uint64_t begin = clock_ns();
+
+	(void)arg;
+	now[0] = worker_now(w);
+	while (clock_ns() < begin + 2 * MS)
+		;
+	now[1] = worker_now(w);
+	worker_timer(w, &ops[0].op, begin + 4 * MS);
+}
+
+START_TEST(the_time_is_one_for_all_of_a_turn)
+{
+	uint64_t begin = clock_ns();
+
+	probe_init(&ops[0]);
+	ops[0].op.done = ask_the_time;
+	worker_call(w, ask_twice, NULL);
+	probe_wait(&ops[0]);
+	ck_assert_uint_ge(now[0], begin);
+	ck_assert_uint_eq(now[0], now[1]);
+	ck_assert_uint_ge(now[2], begin + 4 * MS);
+	ck_assert_uint_le(now[2], clock_ns());
+}
+END_TEST
+
 static int order[8];
 static unsigned n_order;
 
@@ -1448,6 +1483,7 @@ int main(void)
 	tcase_add_test(io, a_cancelled_timer_comes_at_once);
 	tcase_add_test(io, the_last_deadline_there_is_costs_no_cpu);
 	tcase_add_test(io, what_is_deferred_again_waits_for_the_others);
+	tcase_add_test(io, the_time_is_one_for_all_of_a_turn);
 	tcase_add_test(io, calls_of_many_threads_are_all_run);
 	tcase_add_test(kicks, each_signal_wakes_the_worker);
 	tcase_add_test(kicks, no_signal_is_lost_in_a_storm);
