@@ -62,10 +62,11 @@ struct api_counters {
 	uint64_t exits_pio, exits_mmio, exits_other, exits_interrupted;
 	uint64_t guest_faults, console_limited;
 	uint64_t memory_resident_bytes; /* of its process; 0: it has none */
-	/* Sampled every now and then while somebody asks: the process's
-	 * proportional share, and what the guest has touched. */
+	/* Sampled every now and then after scraped(): the process's
+	 * proportional share, and what the guest has touched, with what little
+	 * the process has beside it. */
 	bool has_memory_sample;
-	uint64_t memory_pss_bytes, memory_guest_bytes;
+	uint64_t memory_pss_bytes, memory_anonymous_bytes;
 	struct api_drive_stats drives[VM_MAX_DRIVES];
 	unsigned n_drives;
 	struct api_net_stats nets[VM_MAX_NETS];
@@ -257,6 +258,9 @@ struct api_backend_ops {
 	/* How long starts took, from request to running guest. */
 	const struct histogram *(*start_times)(void *ctx);
 	const struct api_pool *(*pool)(void *ctx);
+	/* Somebody reads the metrics of all VMs: for some time from now on,
+	 * what it takes time to know is looked at in the background. */
+	void (*scraped)(void *ctx);
 	/* Of a VM that was started; -ENODATA else. */
 	int (*counters)(void *ctx, const char *id, struct api_counters *ret);
 

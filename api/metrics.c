@@ -63,6 +63,7 @@ static int begin(const struct api_backend *b, struct api_reader *reader,
 	struct scrape *s = arg;
 
 	(void)reader;
+	b->ops->scraped(b->ctx);
 	b->ops->list(b->ctx, note_id, s);
 	if (s->n_ids && !s->failed) {
 		s->vms = calloc(s->n_ids, sizeof(*s->vms));

@@ -93,7 +93,7 @@ bool vm_sample_take(struct vm_sample *ret, const struct api_vm *vm,
 		return true;
 	ret->has_memory = counters->has_memory_sample;
 	ret->pss_bytes = counters->memory_pss_bytes;
-	ret->guest_bytes = counters->memory_guest_bytes;
+	ret->touched_bytes = counters->memory_anonymous_bytes;
 	return take_counters(ret, counters);
 }
 

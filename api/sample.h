@@ -20,7 +20,7 @@ struct vm_sample {
 	char state[16];
 	uint64_t console_bytes;
 	bool has_memory;
-	uint64_t pss_bytes, guest_bytes;
+	uint64_t pss_bytes, touched_bytes;
 	unsigned n_devices;
 	struct sampled_device *devices; /* one allocation for all behind it */
 };

@@ -49,7 +49,7 @@ static void write_touched(const struct vm_metric *m, struct exposition *e,
 {
 	if (v->has_memory)
 		exposition_sample(
-			e, m->name, m->suffix, v->labels, v->guest_bytes);
+			e, m->name, m->suffix, v->labels, v->touched_bytes);
 }
 
 /* A device's labels, and one more where there is one. */

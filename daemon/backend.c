@@ -61,6 +61,14 @@ static const struct api_pool *backend_pool(void *ctx)
 	return &d->env.pool;
 }
 
+static void backend_scraped(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	if (!d->stopping)
+		sampler_want(d->sampler);
+}
+
 static int backend_counters(void *ctx, const char *id, struct api_counters *ret)
 {
 	struct error err;
@@ -259,6 +267,7 @@ const struct api_backend_ops daemon_backend = {
 	.get = backend_get,
 	.start_times = backend_start_times,
 	.pool = backend_pool,
+	.scraped = backend_scraped,
 	.counters = backend_counters,
 	.create = backend_create,
 	.remove = backend_remove,

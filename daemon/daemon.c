@@ -273,6 +273,7 @@ int daemon_open(struct daemon *d, const struct options *o, struct error *err)
 		open_state_dir(d, o->state_dir, err) < 0 ||
 		lock_state_dir(d, o->state_dir, err) < 0 ||
 		open_env(d, o, err) < 0 || open_signals(d, err) < 0 ||
+		sampler_create(&d->sampler, d->loop, &d->vms, err) < 0 ||
 		open_server(d, o, err) < 0)
 		return -err->code;
 	return 0;
@@ -323,6 +324,7 @@ void daemon_close(struct daemon *d)
 	}
 	listener_close(&d->listener);
 	api_server_destroy(d->server);
+	sampler_destroy(d->sampler);
 	if (d->env.jail)
 		jail_destroy(d->env.jail);
 	host_close(&d->host);

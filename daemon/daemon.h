@@ -9,6 +9,7 @@
 #include "daemon/loop.h"
 #include "daemon/options.h"
 #include "daemon/registry.h"
+#include "daemon/sampler.h"
 #include "daemon/service.h"
 
 struct daemon {
@@ -19,6 +20,7 @@ struct daemon {
 	struct listener listener;
 	struct service service;
 	struct api_server *server;
+	struct sampler *sampler;
 	struct loop_source http, hangups, signals;
 	int signal_fd, state_fd;
 	unsigned max_vms;

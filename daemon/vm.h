@@ -14,6 +14,7 @@
 #include "daemon/events.h"
 #include "daemon/images.h"
 #include "daemon/loop.h"
+#include "daemon/memory_sample.h"
 #include "daemon/output.h"
 #include "daemon/taps.h"
 #include "daemon/vm_state.h"
@@ -120,6 +121,11 @@ struct vm {
 	bool ready_told; /* the guest said it is ready, and so did we */
 
 	struct vm_exit exit;
+
+	/* The process's memory as it was at that time (sampler.c). */
+	struct memory_sample memory;
+	pid_t memory_pid; /* whose it is; 0: not known */
+	uint64_t sampled_ns;
 
 	/* Deleting, without a process: until its taps are free. */
 	struct loop_timer taps_timer;

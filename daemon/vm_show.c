@@ -235,6 +235,10 @@ int vm_counters(const struct vm *vm, struct api_counters *ret)
 		.guest_faults = load(&s->guest_faults),
 		.console_limited = load(&s->console_limited),
 		.memory_resident_bytes = resident_bytes(vm->process.pid),
+		.has_memory_sample =
+			vm->memory_pid && vm->memory_pid == vm->process.pid,
+		.memory_pss_bytes = vm->memory.pss_bytes,
+		.memory_anonymous_bytes = vm->memory.anonymous_bytes,
 		.has_vsock = c->vsock.uds_path != NULL,
 		.has_entropy = c->entropy.there,
 		.has_balloon = c->balloon.there,

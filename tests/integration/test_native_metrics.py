@@ -71,6 +71,37 @@ def test_metrics_have_every_vm_and_its_devices(t):
     assert not any(dict(k[1]).get("vm") == vm.id for k in samples(scrape(t)))
 
 
+def rollup(pid, name):
+    """A line of the kernel's account, in bytes."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return 1024 * sum(int(line.split()[1]) for line in f
+                          if line.startswith(name + ":"))
+
+
+@native()
+def test_metrics_tell_the_memory_that_vms_take(t):
+    daemon = t.own_daemon()
+    vm, other = (guests.puppet(t, daemon=daemon) for _ in range(2))
+    gone = guests.puppet(t, daemon=daemon)
+
+    def memory(name, v):
+        reply = daemon.api.request("GET", "/metrics").body.decode()
+        return samples(reply).get(
+            (f"mayfly_vm_memory_{name}_bytes", labels(vm=v.id)))
+    # A round begins with the first scrape.
+    eventually("a sample", lambda: all(
+        memory("pss", v) for v in (vm, other, gone)), 20)
+    for v in (vm, other):
+        for name, line in (("pss", "Pss"), ("touched", "Anonymous")):
+            wanted = rollup(v.pid, line)
+            assert abs(memory(name, v) - wanted) < 65536, (name, v.id)
+    assert memory("touched", vm) < memory("resident", vm)
+    gone.type("b")
+    gone.wait()
+    assert memory("pss", gone) is None
+    assert daemon.stop() == 0
+
+
 @native()
 def test_metrics_histograms_add_up(t):
     def of(got, name):
