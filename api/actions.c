@@ -3,7 +3,7 @@
 
 /* In the order of enum api_action. */
 static const char *const action_types[] = {
-	"InstanceStart", "SendCtrlAltDel", NULL};
+	"InstanceStart", "SendCtrlAltDel", "FlushMetrics", NULL};
 static const char *const states[] = {"Paused", "Resumed", NULL};
 
 static const struct field action_table[] = {

@@ -167,6 +167,8 @@ enum api_section {
 	API_SECTION_SERIAL,
 	API_SECTION_MMDS,
 	API_SECTION_CPU,
+	API_SECTION_LOGGER,
+	API_SECTION_METRICS,
 };
 
 /* What a request changes of a guest that runs. */
@@ -211,8 +213,19 @@ struct api_mmds_data {
 enum api_action {
 	API_ACTION_START,
 	API_ACTION_CTRL_ALT_DEL,
+	API_ACTION_FLUSH_METRICS,
 	API_ACTION_PAUSE,
 	API_ACTION_RESUME,
+};
+
+/* A request that was answered at a VM's own socket. */
+struct api_served {
+	const char *id;     /* the VM's */
+	const char *method; /* "" and a path "" where there is no such route */
+	const char *path;   /* "/drives/{drive_id}": as the route has it */
+	unsigned status;
+	const char *fault; /* "": it succeeded */
+	uint64_t us;
 };
 
 /* What happens to VMs. */
@@ -324,6 +337,9 @@ struct api_backend_ops {
 	 * (UINT64_MAX: never). */
 	int (*wait)(void *ctx, const char *id, uint64_t timeout_ns,
 		struct api_op *op, struct error *err);
+
+	/* For the VM's log and metrics. */
+	void (*served)(void *ctx, const struct api_served *s);
 
 	/* done() of this pending operation will not be called any more. */
 	void (*cancel)(void *ctx, struct api_op *op);

@@ -2,7 +2,7 @@
 #include "api/resources.h"
 
 /* A configuration as one document: Firecracker's configuration file, and our
- * two members (vms.c has "labels" to show among what sums a VM up). */
+ * members (vms.c has "labels" to show among what sums a VM up). */
 
 struct document {
 	bool start;
@@ -21,10 +21,12 @@ static const struct field table[] = {
 	{"pmem", FIELD_ELSEWHERE},
 	{"serial", FIELD_ELSEWHERE},
 	{"mmds-config", FIELD_ELSEWHERE},
+	{"logger", FIELD_ELSEWHERE},
+	{"metrics", FIELD_ELSEWHERE},
+	{"host", FIELD_ELSEWHERE},
+	{"api_socket", FIELD_ELSEWHERE},
 	{"labels", FIELD_ELSEWHERE},
 	{"start", FIELD_BOOL, false, offsetof(struct document, start)},
-	{"logger", FIELD_UNSUPPORTED},
-	{"metrics", FIELD_UNSUPPORTED},
 	{NULL},
 };
 
@@ -34,13 +36,17 @@ static int read_machine_config(
 	return machine_config_read(o, false, c, err);
 }
 
-/* write() returns NULL for what is not configured. */
+/* write() returns NULL for what is not configured. In the order in which they
+ * are read: interfaces want to know their host. */
 static const struct {
 	const char *name;
 	int (*read)(
 		struct json_object *o, struct vm_config *c, struct error *err);
 	struct json_object *(*write)(const struct vm_config *c);
+	bool ours; /* Firecracker does not have it */
 } sections[] = {
+	{"host", vm_host_read, vm_host_write, true},
+	{"api_socket", api_socket_read, api_socket_write, true},
 	{"boot-source", boot_source_read, boot_source_write},
 	{"machine-config", read_machine_config, machine_config_write},
 	{"cpu-config", cpu_config_read, cpu_config_write},
@@ -54,6 +60,8 @@ static const struct {
 	{"pmem", pmems_read, pmems_write},
 	{"serial", serial_read, serial_write},
 	{"mmds-config", mmds_config_read, mmds_config_write},
+	{"logger", logger_read, logger_write},
+	{"metrics", vm_metrics_read, vm_metrics_write},
 };
 
 #define N_SECTIONS (sizeof(sections) / sizeof(sections[0]))
@@ -77,12 +85,34 @@ int document_read(struct json_object *o, struct vm_config *c, bool *ret_start,
 	return 0;
 }
 
-void document_write(struct json_object *o, const struct vm_config *c)
+static void write_sections(
+	struct json_object *o, const struct vm_config *c, bool ours_too)
 {
 	for (size_t i = 0; i < N_SECTIONS; i++) {
-		struct json_object *v = sections[i].write(c);
+		struct json_object *v = NULL;
+
+		if (ours_too || !sections[i].ours)
+			v = sections[i].write(c);
 
 		if (v)
 			json_object_object_add(o, sections[i].name, v);
 	}
+}
+
+void document_write(struct json_object *o, const struct vm_config *c)
+{
+	write_sections(o, c, true);
+}
+
+static struct json_object *write_plain(const struct vm_config *c)
+{
+	struct json_object *o = json_object_new_object();
+
+	write_sections(o, c, false);
+	return o;
+}
+
+void vm_config_get(struct request *r)
+{
+	section_get(r, "configuration", write_plain);
 }

@@ -27,6 +27,7 @@ struct exchange {
 	struct MHD_Response *response;
 	unsigned status;
 	char allow[64];
+	char *fault; /* of the answer, for who asks at a VM's own socket */
 	char *body;
 	size_t received; /* of the body, kept or not */
 	bool refused;    /* by its head: the body is thrown away */
@@ -84,7 +85,14 @@ static void reply_fault(
 	/* A path out of the request may have been cut within a character. */
 	utf8_repair(text);
 	json_add_string(o, "fault_message", text);
+	/* Firecracker knows one status for what cannot be. */
+	if (r->at_port && status != 413)
+		status = 400;
 	request_reply_json(r, status, o);
+	if (r->at_port) {
+		free(of_request(r)->fault);
+		of_request(r)->fault = strdup(text);
+	}
 }
 
 void request_reply_error(struct request *r, const struct error *err)
@@ -224,6 +232,8 @@ static enum MHD_Result send_response(
 		return MHD_NO;
 	if (!x->streamed)
 		count_time(x);
+	if (x->req.at_port)
+		port_served(x->server, x->conn, &x->req, x->status, x->fault);
 	if (x->status == 405)
 		MHD_add_response_header(x->response, "Allow", x->allow);
 	r = MHD_queue_response(x->conn, x->status, x->response);
@@ -397,13 +407,20 @@ static void dispatch(struct exchange *x)
 	r->route->handler(r);
 }
 
+/* NULL: out of memory, or the VM whose own socket it was is gone. */
 static struct exchange *exchange_new(
 	struct api_server *s, struct MHD_Connection *conn)
 {
-	struct exchange *x = calloc(1, sizeof(*x));
+	struct exchange *x;
+	const char *id;
+	bool at_port = port_of(conn, &id);
 
+	x = at_port && !id ? NULL : calloc(1, sizeof(*x));
 	if (!x)
 		return NULL;
+	x->req.at_port = at_port;
+	if (at_port)
+		memcpy(x->req.id, id, strlen(id));
 	x->server = s;
 	x->conn = conn;
 	x->req.backend = &s->backend;
@@ -460,6 +477,7 @@ void exchange_completed(void *server, struct MHD_Connection *conn, void **slot,
 	if (x->response)
 		MHD_destroy_response(x->response);
 	json_object_put(x->req.json);
+	free(x->fault);
 	free(x->body);
 	free(x);
 	s->open_requests--;

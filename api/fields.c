@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 bool is_word_char(char c)
 {
@@ -104,6 +105,12 @@ static int read_bool(const struct field *f, struct json_object *v,
 	return 0;
 }
 
+static bool same_choice(const struct field *f, const char *a, const char *b)
+{
+	return f->kind == FIELD_CHOICE ? strcmp(a, b) == 0
+				       : strcasecmp(a, b) == 0;
+}
+
 static int read_choice(const struct field *f, struct json_object *v,
 	const char *name, uint32_t *ret, struct error *err)
 {
@@ -114,7 +121,7 @@ static int read_choice(const struct field *f, struct json_object *v,
 		size_t n = strlen(list);
 
 		if (json_object_is_type(v, json_type_string) &&
-			strcmp(f->choices[i], s) == 0) {
+			same_choice(f, f->choices[i], s)) {
 			*ret = i;
 			return 0;
 		}
@@ -154,6 +161,7 @@ static int read_member(const struct field *f, struct json_object *v,
 	case FIELD_FALSE:
 		return read_bool(f, v, name, member, err);
 	case FIELD_CHOICE:
+	case FIELD_CHOICE_ANY_CASE:
 		return read_choice(f, v, name, member, err);
 	case FIELD_UNSUPPORTED:
 		if (is_empty(v))
@@ -245,6 +253,7 @@ static void write_field(
 		json_add_bool(o, f->name, *(const bool *)member);
 		break;
 	case FIELD_CHOICE:
+	case FIELD_CHOICE_ANY_CASE:
 		json_add_string(
 			o, f->name, f->choices[*(const uint32_t *)member]);
 		break;

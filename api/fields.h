@@ -16,11 +16,12 @@
 #include <stdint.h>
 
 enum field_kind {
-	FIELD_STRING,      /* char *, owned; of min to max bytes */
-	FIELD_UINT,        /* uint32_t in min to max */
-	FIELD_UINT64,      /* uint64_t in min to max */
-	FIELD_BOOL,        /* bool */
-	FIELD_CHOICE,      /* uint32_t: the index in choices */
+	FIELD_STRING, /* char *, owned; of min to max bytes */
+	FIELD_UINT,   /* uint32_t in min to max */
+	FIELD_UINT64, /* uint64_t in min to max */
+	FIELD_BOOL,   /* bool */
+	FIELD_CHOICE, /* uint32_t: the index in choices */
+	FIELD_CHOICE_ANY_CASE,
 	FIELD_OBJECT,      /* a struct of max bytes, by the table in sub */
 	FIELD_FALSE,       /* bool that cannot be true yet */
 	FIELD_UNSUPPORTED, /* known, and refused unless null or empty */

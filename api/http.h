@@ -2,6 +2,7 @@
 
 /* Inside the HTTP server: what server.c, exchange.c and stream.c share. */
 
+#include "api/port.h"
 #include "api/request.h"
 #include "api/router.h"
 #include "api/server.h"
@@ -17,7 +18,8 @@ struct api_server {
 	struct api_backend backend;
 	struct MHD_Daemon *mhd;
 	int hangups;    /* epoll: clients of suspended requests that go away */
-	bool run_again; /* a connection was resumed */
+	bool run_again; /* a connection was resumed, or added */
+	struct port_connection *adding; /* at this moment */
 	unsigned open_requests;
 };
 
@@ -35,6 +37,15 @@ struct hangup {
 
 void hangup_watch(struct hangup *h);
 void hangup_unwatch(struct hangup *h);
+
+/* port.c: microhttpd's callback, and whether a connection is to a VM's own
+ * socket: *ret_id NULL: that VM is gone. */
+void port_on_connection(void *server, struct MHD_Connection *conn, void **slot,
+	enum MHD_ConnectionNotificationCode what);
+bool port_of(struct MHD_Connection *conn, const char **ret_id);
+/* A request there is answered; fault: NULL: none, or no memory for it. */
+void port_served(struct api_server *s, struct MHD_Connection *conn,
+	const struct request *r, unsigned status, const char *fault);
 
 /* microhttpd's callbacks (exchange.c). */
 enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SECTION "network-interfaces"
@@ -82,6 +83,16 @@ static const struct field patch_table[] = {
 	{NULL},
 };
 
+/* A VM's namespace is that of its interfaces, unless they say another. */
+static int default_netns(
+	struct vm_net *n, const struct vm_host *host, struct error *err)
+{
+	if (n->netns || !host->netns)
+		return 0;
+	n->netns = strdup(host->netns);
+	return n->netns ? 0 : error_set(err, ENOMEM, "out of memory");
+}
+
 int network_interface_read(struct json_object *o, const char *prefix,
 	const char *iface_id, struct vm_config *c, struct error *err)
 {
@@ -89,7 +100,8 @@ int network_interface_read(struct json_object *o, const char *prefix,
 
 	if (fields_read(table, o, prefix, false, &n, err) < 0 ||
 		section_match_id(
-			SECTION ".iface_id", n.iface_id, iface_id, err) < 0) {
+			SECTION ".iface_id", n.iface_id, iface_id, err) < 0 ||
+		default_netns(&n, &c->host, err) < 0) {
 		vm_net_fini(&n);
 		return -err->code;
 	}
@@ -112,8 +124,27 @@ struct json_object *network_interfaces_write(const struct vm_config *c)
 	return a;
 }
 
+/* Who has no more than a VM's own socket makes no links and chooses no
+ * namespace. */
+static int check_ours(struct request *r, struct error *err)
+{
+	static const char *const ours[] = {"create", "bridge", "netns"};
+
+	for (unsigned i = 0; r->at_port && i < 3; i++)
+		if (json_object_object_get_ex(r->json, ours[i], NULL)) {
+			char name[40];
+
+			snprintf(name, sizeof(name), SECTION ".%s", ours[i]);
+			return error_field(
+				err, EINVAL, name, "is not a known field here");
+		}
+	return 0;
+}
+
 static int read_body(struct request *r, struct vm_config *c, struct error *err)
 {
+	if (check_ours(r, err) < 0)
+		return -err->code;
 	return network_interface_read(r->json, SECTION, r->sub_id, c, err);
 }
 

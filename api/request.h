@@ -12,6 +12,7 @@
 #include "api/json.h"
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,8 +23,9 @@ struct route;
 struct request {
 	const struct api_backend *backend;
 	const struct route *route;
-	char id[VM_ID_MAX + 1];               /* {id} of the path */
-	char sub_id[VM_ID_MAX + 1];           /* {drive_id} or so, behind it */
+	bool at_port;               /* it came over the VM's own socket */
+	char id[VM_ID_MAX + 1];     /* {id} of the path, or of that VM */
+	char sub_id[VM_ID_MAX + 1]; /* {drive_id} or so, behind it */
 	const char *query[REQUEST_QUERY_MAX]; /* as in route->query; or NULL */
 	const char *body;
 	size_t body_len;

@@ -32,6 +32,8 @@ int document_read(struct json_object *o, struct vm_config *c, bool *ret_start,
 	struct error *err);
 /* Adds what is configured, by sections. */
 void document_write(struct json_object *o, const struct vm_config *c);
+/* What Firecracker has of it. */
+void vm_config_get(struct request *r);
 
 /*
  * section.c: what the resources have in common. A handler of theirs reads its
@@ -148,6 +150,28 @@ void mmds_config_put(struct request *r);
 int mmds_config_read(
 	struct json_object *o, struct vm_config *c, struct error *err);
 struct json_object *mmds_config_write(const struct vm_config *c);
+
+/* vm_host.c */
+int vm_host_read(struct json_object *o, struct vm_config *c, struct error *err);
+struct json_object *vm_host_write(const struct vm_config *c);
+
+/* api_socket.c */
+int api_socket_read(
+	struct json_object *v, struct vm_config *c, struct error *err);
+struct json_object *api_socket_write(const struct vm_config *c);
+
+/* logger.c: a VM's own log and metrics, as Firecracker writes them. */
+void logger_put(struct request *r);
+int logger_read(struct json_object *o, struct vm_config *c, struct error *err);
+struct json_object *logger_write(const struct vm_config *c);
+void vm_metrics_put(struct request *r);
+int vm_metrics_read(
+	struct json_object *o, struct vm_config *c, struct error *err);
+struct json_object *vm_metrics_write(const struct vm_config *c);
+
+/* firecracker.c: what a VM's own socket has beside the VM's resources. */
+void instance_get(struct request *r);
+void firecracker_version_get(struct request *r);
 
 /* labels.c */
 int labels_read(struct json_object *o, struct vm_config *c, struct error *err);

@@ -8,70 +8,71 @@
 #include <stdio.h>
 #include <string.h>
 
+#define VM "/v1/vms/{id}"
+/* Of a VM, as Firecracker has it, without a body and with one. */
+#define FC_GET(rest, handler)                                                  \
+	{                                                                      \
+		"GET", VM rest, handler, .where = AT_BOTH                      \
+	}
+#define FC(method, rest, handler, body)                                        \
+	{                                                                      \
+		method, VM rest, handler, body, API_BODY_MAX, .where = AT_BOTH \
+	}
+
 static const struct route routes[] = {
 	{"GET", "/v1/version", version_get},
 	{"GET", "/v1/host", host_get},
 	{"GET", "/metrics", metrics_get},
 	{"GET", "/v1/events", events_get, .query = {"vm", "label", "after"}},
 	{"GET", "/v1/vms", vms_list},
-	{"GET", "/v1/vms/{id}", vms_get},
-	{"PUT", "/v1/vms/{id}", vms_put, BODY_JSON, API_BODY_MAX},
-	{"DELETE", "/v1/vms/{id}", vms_delete},
-	{"PUT", "/v1/vms/{id}/boot-source", boot_source_put, BODY_JSON,
-		API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/machine-config", machine_config_get},
-	{"PUT", "/v1/vms/{id}/machine-config", machine_config_put, BODY_JSON,
-		API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/machine-config", machine_config_patch,
-		BODY_JSON, API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/cpu-config", cpu_config_put, BODY_JSON,
-		API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/drives/{drive_id}", drive_put, BODY_JSON,
-		API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/drives/{drive_id}", drive_patch, BODY_JSON,
-		API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/network-interfaces/{iface_id}",
-		network_interface_put, BODY_JSON, API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/network-interfaces/{iface_id}",
-		network_interface_patch, BODY_JSON, API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/pmem/{pmem_id}", pmem_put, BODY_JSON,
-		API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/pmem/{pmem_id}", pmem_patch, BODY_JSON,
-		API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/vsock", vsock_put, BODY_JSON, API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/entropy", entropy_put, BODY_JSON, API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/serial", serial_put, BODY_JSON, API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/serial", serial_patch, BODY_JSON, API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/balloon", balloon_get},
-	{"PUT", "/v1/vms/{id}/balloon", balloon_put, BODY_JSON, API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/balloon", balloon_patch, BODY_JSON,
-		API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/balloon/statistics", balloon_stats_get},
-	{"PATCH", "/v1/vms/{id}/balloon/statistics", balloon_stats_patch,
-		BODY_JSON, API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/balloon/hinting/start", balloon_hinting_start,
-		BODY_MAYBE_JSON, API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/balloon/hinting/status", balloon_hinting_get},
-	{"PATCH", "/v1/vms/{id}/balloon/hinting/stop", balloon_hinting_stop,
-		BODY_MAYBE_JSON, API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/hotplug/memory", memory_hotplug_get},
-	{"PUT", "/v1/vms/{id}/hotplug/memory", memory_hotplug_put, BODY_JSON,
-		API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/hotplug/memory", memory_hotplug_patch,
-		BODY_JSON, API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/mmds", mmds_get},
-	{"PUT", "/v1/vms/{id}/mmds", mmds_put, BODY_RAW, API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/mmds", mmds_patch, BODY_RAW, API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/mmds/config", mmds_config_put, BODY_JSON,
-		API_BODY_MAX},
-	{"PUT", "/v1/vms/{id}/actions", actions_put, BODY_JSON, API_BODY_MAX},
-	{"PATCH", "/v1/vms/{id}/vm", vm_state_patch, BODY_JSON, API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/console", console_get, .query = {"follow"}},
-	{"PUT", "/v1/vms/{id}/console", console_put, BODY_RAW,
-		VM_CONSOLE_INPUT_MAX},
-	{"PATCH", "/v1/vms/{id}/console", console_patch, BODY_JSON,
-		API_BODY_MAX},
-	{"GET", "/v1/vms/{id}/wait", wait_get, .query = {"timeout_ms"}},
+	{"GET", VM, vms_get},
+	{"PUT", VM, vms_put, BODY_JSON, API_BODY_MAX},
+	{"DELETE", VM, vms_delete},
+	FC_GET("/vm/config", vm_config_get),
+	FC("PUT", "/boot-source", boot_source_put, BODY_JSON),
+	FC_GET("/machine-config", machine_config_get),
+	FC("PUT", "/machine-config", machine_config_put, BODY_JSON),
+	FC("PATCH", "/machine-config", machine_config_patch, BODY_JSON),
+	FC("PUT", "/cpu-config", cpu_config_put, BODY_JSON),
+	FC("PUT", "/drives/{drive_id}", drive_put, BODY_JSON),
+	FC("PATCH", "/drives/{drive_id}", drive_patch, BODY_JSON),
+	FC("PUT", "/network-interfaces/{iface_id}", network_interface_put,
+		BODY_JSON),
+	FC("PATCH", "/network-interfaces/{iface_id}", network_interface_patch,
+		BODY_JSON),
+	FC("PUT", "/pmem/{pmem_id}", pmem_put, BODY_JSON),
+	FC("PATCH", "/pmem/{pmem_id}", pmem_patch, BODY_JSON),
+	FC("PUT", "/vsock", vsock_put, BODY_JSON),
+	FC("PUT", "/entropy", entropy_put, BODY_JSON),
+	FC("PUT", "/serial", serial_put, BODY_JSON),
+	FC("PATCH", "/serial", serial_patch, BODY_JSON),
+	FC_GET("/balloon", balloon_get),
+	FC("PUT", "/balloon", balloon_put, BODY_JSON),
+	FC("PATCH", "/balloon", balloon_patch, BODY_JSON),
+	FC_GET("/balloon/statistics", balloon_stats_get),
+	FC("PATCH", "/balloon/statistics", balloon_stats_patch, BODY_JSON),
+	FC("PATCH", "/balloon/hinting/start", balloon_hinting_start,
+		BODY_MAYBE_JSON),
+	FC_GET("/balloon/hinting/status", balloon_hinting_get),
+	FC("PATCH", "/balloon/hinting/stop", balloon_hinting_stop,
+		BODY_MAYBE_JSON),
+	FC_GET("/hotplug/memory", memory_hotplug_get),
+	FC("PUT", "/hotplug/memory", memory_hotplug_put, BODY_JSON),
+	FC("PATCH", "/hotplug/memory", memory_hotplug_patch, BODY_JSON),
+	FC_GET("/mmds", mmds_get),
+	FC("PUT", "/mmds", mmds_put, BODY_RAW),
+	FC("PATCH", "/mmds", mmds_patch, BODY_RAW),
+	FC("PUT", "/mmds/config", mmds_config_put, BODY_JSON),
+	FC("PUT", "/logger", logger_put, BODY_JSON),
+	FC("PUT", "/metrics", vm_metrics_put, BODY_JSON),
+	FC("PUT", "/actions", actions_put, BODY_JSON),
+	FC("PATCH", "/vm", vm_state_patch, BODY_JSON),
+	{"GET", VM "/console", console_get, .query = {"follow"}},
+	{"PUT", VM "/console", console_put, BODY_RAW, VM_CONSOLE_INPUT_MAX},
+	{"PATCH", VM "/console", console_patch, BODY_JSON, API_BODY_MAX},
+	{"GET", VM "/wait", wait_get, .query = {"timeout_ms"}},
+	{"GET", "/", instance_get, .where = AT_PORT},
+	{"GET", "/version", firecracker_version_get, .where = AT_PORT},
 };
 
 #define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
@@ -191,8 +192,8 @@ static int take_ids(
 	char name[32];
 	size_t len;
 
-	if (strstr(pattern, "{id}") &&
-		take_id(values[0], is_id_char, "id", "A-Z a-z 0-9 _ -", r->id,
+	if (!r->at_port && strstr(pattern, "{id}") &&
+		take_id(*values++, is_id_char, "id", "A-Z a-z 0-9 _ -", r->id,
 			err) < 0)
 		return -err->code;
 	second = second_parameter(pattern, &len);
@@ -200,7 +201,21 @@ static int take_ids(
 		return 0;
 	snprintf(name, sizeof(name), "%.*s", (int)len, second);
 	return take_id(
-		values[1], is_word_char, name, "A-Z a-z 0-9 _", r->sub_id, err);
+		*values, is_word_char, name, "A-Z a-z 0-9 _", r->sub_id, err);
+}
+
+const char *route_path(const struct route *route, bool at_port)
+{
+	bool shorter = at_port && route->where == AT_BOTH;
+
+	return route->pattern + (shorter ? strlen(VM) : 0);
+}
+
+/* A VM's own socket leads to what is marked so, and to no other VM: its paths
+ * have no place for a name of one. */
+static bool is_here(const struct route *route, bool at_port)
+{
+	return route->where == AT_BOTH || (route->where == AT_PORT) == at_port;
 }
 
 int route_find(struct request *r, const char *method, const char *path,
@@ -212,7 +227,9 @@ int route_find(struct request *r, const char *method, const char *path,
 
 	allow[0] = '\0';
 	for (size_t i = 0; i < N_ROUTES; i++) {
-		if (!match(routes[i].pattern, path, values))
+		if (!is_here(&routes[i], r->at_port) ||
+			!match(route_path(&routes[i], r->at_port), path,
+				values))
 			continue;
 		if (strcmp(routes[i].method, method) == 0)
 			found = &routes[i];
@@ -237,5 +254,7 @@ int route_find(struct request *r, const char *method, const char *path,
 void api_print_routes(FILE *out)
 {
 	for (size_t i = 0; i < N_ROUTES; i++)
-		fprintf(out, "%s %s\n", routes[i].method, routes[i].pattern);
+		if (is_here(&routes[i], false))
+			fprintf(out, "%s %s\n", routes[i].method,
+				routes[i].pattern);
 }

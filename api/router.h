@@ -9,6 +9,10 @@
 
 enum route_body { BODY_NONE, BODY_JSON, BODY_MAYBE_JSON, BODY_RAW };
 
+/* Where a route is found: at the daemon's socket, at that and, without its
+ * "/v1/vms/{id}", at a VM's own, or there alone. */
+enum route_where { AT_SOCKET, AT_BOTH, AT_PORT };
+
 struct route {
 	const char *method;
 	const char *pattern; /* "/v1/vms/{id}/drives/{drive_id}" */
@@ -16,15 +20,20 @@ struct route {
 	enum route_body body;
 	size_t body_max;                      /* bytes */
 	const char *query[REQUEST_QUERY_MAX]; /* known parameters */
+	enum route_where where;
 };
 
 /*
- * Finds the route and fills r->id and r->sub_id. Fails with 404, 405 or 400
- * in *ret_status and words in err; allow: the methods there are, for 405.
+ * Finds the route and fills r->id (unless r->at_port) and r->sub_id. Fails with
+ * 404, 405 or 400 in *ret_status and words in err; allow: the methods there
+ * are, for 405.
  */
 int route_find(struct request *r, const char *method, const char *path,
 	unsigned *ret_status, char *allow, size_t allow_size,
 	struct error *err);
+
+/* Its pattern as its clients write it. */
+const char *route_path(const struct route *route, bool at_port);
 
 /* How long requests took, by route and first digit of the answer's status. */
 struct route_time {

@@ -168,6 +168,10 @@ static int backend_act(void *ctx, const char *id, enum api_action action,
 
 	if (!vm)
 		return -err->code;
+	if (action == API_ACTION_FLUSH_METRICS)
+		return vm->process.pid
+			       ? vm_flush_metrics(vm, err)
+			       : error_set(err, EBUSY, "the VM does not run");
 	if (action != API_ACTION_START)
 		return vm_act(vm, action, op, err);
 	if (d->stopping)
@@ -239,6 +243,15 @@ static void backend_cancel(void *ctx, struct api_op *op)
 	vm_cancel(op);
 }
 
+static void backend_served(void *ctx, const struct api_served *s)
+{
+	struct error ignored;
+	struct vm *vm = find(ctx, s->id, &ignored);
+
+	if (vm)
+		vm_log_served(vm, s);
+}
+
 static int backend_mmds_get(
 	void *ctx, const char *id, const char **ret, struct error *err)
 {
@@ -286,5 +299,6 @@ const struct api_backend_ops daemon_backend = {
 	.events_next = events_reader_next,
 	.events_close = events_reader_close,
 	.wait = backend_wait,
+	.served = backend_served,
 	.cancel = backend_cancel,
 };

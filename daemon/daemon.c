@@ -244,6 +244,7 @@ static int open_server(
 			o->idle_timeout_s, err) < 0)
 		return -err->code;
 	d->listener.fd = -1;
+	d->env.server = d->server;
 	api_server_fds(d->server, fds);
 	d->http.ready = on_http;
 	d->hangups.ready = on_hangups;

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "daemon/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,12 +37,7 @@ void vm_images_close(struct vm_images *im)
  * not even a lease that somebody holds makes us wait. */
 static int reopen(int path_fd, int flags)
 {
-	char self[40];
-	int fd;
-
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", path_fd);
-	fd = open(self, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	return fd < 0 ? -errno : fd;
+	return paths_reopen(path_fd, flags | O_NONBLOCK | O_NOCTTY);
 }
 
 static int refuse_open(
@@ -68,15 +64,18 @@ static int refuse_open(
 }
 
 /* An O_PATH descriptor of a regular file or, if allowed, a block device. */
-static int look_at(
-	const char *field, const char *path, bool block_too, struct error *err)
+static int look_at(const struct vm_host *host, const char *field,
+	const char *path, bool block_too, struct error *err)
 {
-	_cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
+	_cleanup_close_ int fd = -1;
 	char quoted[160];
 	struct stat st;
+	int r = paths_look(host, path, &fd);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return refuse_open(field, path, errno, err);
+	if (r == 0 && fstat(fd, &st) < 0)
+		r = -errno;
+	if (r < 0)
+		return refuse_open(field, path, -r, err);
 	if (S_ISREG(st.st_mode) || (block_too && S_ISBLK(st.st_mode)))
 		return take_fd(&fd);
 	log_quote(quoted, sizeof(quoted), path);
@@ -87,9 +86,10 @@ static int look_at(
 		quoted, block_too ? " or block device" : "");
 }
 
-static int open_to_read(const char *field, const char *path, struct error *err)
+static int open_to_read(const struct vm_host *host, const char *field,
+	const char *path, struct error *err)
 {
-	_cleanup_close_ int at = look_at(field, path, false, err);
+	_cleanup_close_ int at = look_at(host, field, path, false, err);
 	int fd;
 
 	if (at < 0)
@@ -98,19 +98,20 @@ static int open_to_read(const char *field, const char *path, struct error *err)
 	return fd < 0 ? refuse_open(field, path, -fd, err) : fd;
 }
 
-int images_open_boot_source(const struct vm_boot_source *b, int *ret_kernel,
-	int *ret_initrd, struct error *err)
+int images_open_boot_source(const struct vm_host *host,
+	const struct vm_boot_source *b, int *ret_kernel, int *ret_initrd,
+	struct error *err)
 {
 	_cleanup_close_ int kernel = -1;
 	int initrd = -1;
 
-	kernel = open_to_read(
-		"boot-source.kernel_image_path", b->kernel_image_path, err);
+	kernel = open_to_read(host, "boot-source.kernel_image_path",
+		b->kernel_image_path, err);
 	if (kernel < 0)
 		return kernel;
 	if (b->initrd_path) {
 		initrd = open_to_read(
-			"boot-source.initrd_path", b->initrd_path, err);
+			host, "boot-source.initrd_path", b->initrd_path, err);
 		if (initrd < 0)
 			return initrd;
 	}
@@ -211,11 +212,12 @@ static uint32_t storage_block(int fd)
 								     : bytes;
 }
 
-int images_open_drive(const char *vm, const struct vm_drive *d,
-	struct drive_image *ret, struct error *err)
+int images_open_drive(const char *vm, const struct vm_host *host,
+	const struct vm_drive *d, struct drive_image *ret, struct error *err)
 {
 	static const char field[] = "drives.path_on_host";
-	_cleanup_close_ int at = look_at(field, d->path_on_host, true, err);
+	_cleanup_close_ int at =
+		look_at(host, field, d->path_on_host, true, err);
 	_cleanup_close_ int fd = -1;
 	struct drive_image im = {0};
 
@@ -255,11 +257,12 @@ int images_measure_pmem(
 }
 
 /* Buffered: what it is for is the page cache it shares with the guest. */
-int images_open_pmem(
-	const struct vm_pmem *p, struct pmem_image *ret, struct error *err)
+int images_open_pmem(const struct vm_host *host, const struct vm_pmem *p,
+	struct pmem_image *ret, struct error *err)
 {
 	static const char field[] = "pmem.path_on_host";
-	_cleanup_close_ int at = look_at(field, p->path_on_host, true, err);
+	_cleanup_close_ int at =
+		look_at(host, field, p->path_on_host, true, err);
 	_cleanup_close_ int fd = -1;
 	struct pmem_image im = {0};
 
@@ -282,17 +285,18 @@ int images_open_all(const char *vm, const struct vm_config *c,
 	struct vm_images *ret, struct error *err)
 {
 	if (c->boot_source.kernel_image_path &&
-		images_open_boot_source(&c->boot_source, &ret->kernel_fd,
-			&ret->initrd_fd, err) < 0)
+		images_open_boot_source(&c->host, &c->boot_source,
+			&ret->kernel_fd, &ret->initrd_fd, err) < 0)
 		return -err->code;
 	for (unsigned i = 0; i < c->n_drives; i++) {
-		if (images_open_drive(vm, &c->drives[i], &ret->drives[i], err) <
-			0)
+		if (images_open_drive(vm, &c->host, &c->drives[i],
+			    &ret->drives[i], err) < 0)
 			return -err->code;
 		ret->n_drives++;
 	}
 	for (unsigned i = 0; i < c->n_pmem; i++) {
-		if (images_open_pmem(&c->pmem[i], &ret->pmem[i], err) < 0)
+		if (images_open_pmem(
+			    &c->host, &c->pmem[i], &ret->pmem[i], err) < 0)
 			return -err->code;
 		ret->n_pmem++;
 	}

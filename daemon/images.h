@@ -41,14 +41,15 @@ struct vm_images {
 void vm_images_init(struct vm_images *im);
 void vm_images_close(struct vm_images *im); /* and init */
 
-/* Fails with the field at fault. */
-int images_open_boot_source(const struct vm_boot_source *b, int *ret_kernel,
-	int *ret_initrd, struct error *err);
+/* Fails with the field at fault. host: where the paths are (daemon/paths.h). */
+int images_open_boot_source(const struct vm_host *host,
+	const struct vm_boot_source *b, int *ret_kernel, int *ret_initrd,
+	struct error *err);
 /* vm: for the log. */
-int images_open_drive(const char *vm, const struct vm_drive *d,
-	struct drive_image *ret, struct error *err);
-int images_open_pmem(
-	const struct vm_pmem *p, struct pmem_image *ret, struct error *err);
+int images_open_drive(const char *vm, const struct vm_host *host,
+	const struct vm_drive *d, struct drive_image *ret, struct error *err);
+int images_open_pmem(const struct vm_host *host, const struct vm_pmem *p,
+	struct pmem_image *ret, struct error *err);
 
 /* All of a configuration, into *ret (initialised). */
 int images_open_all(const char *vm, const struct vm_config *c,

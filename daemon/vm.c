@@ -22,6 +22,8 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	vm_config_init(config);
 	vm_images_init(&vm->images);
 	vm_vsock_init(vm);
+	vm_port_init(vm);
+	vm_log_init(vm);
 	vm->sock = (struct loop_source){-1, vm_on_sock};
 	vm->pidfd = (struct loop_source){-1, vm_on_pidfd};
 	vm->linger.fire = vm_on_linger;
@@ -36,7 +38,10 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 		 images_open_all(id, &vm->config, &vm->images, err) == 0 &&
 		 taps_open_all(&env->taps, id, &vm->config, &vm->taps, err) ==
 			 0 &&
-		 vm_open_vsock(vm, &vm->config, err) == 0) {
+		 vm_open_vsock(vm, &vm->config, err) == 0 &&
+		 vm_open_logger(vm, &vm->config, err) == 0 &&
+		 vm_open_metrics(vm, &vm->config, err) == 0 &&
+		 vm_port_open(vm, err) == 0) {
 		*ret = vm;
 		return 0;
 	}
@@ -49,6 +54,8 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	output_end_and_put(vm->output);
+	vm_port_fini(vm);
+	vm_log_fini(vm);
 	vm_images_close(&vm->images);
 	vsock_uds_close(&vm->uds);
 	taps_close(&vm->taps);
@@ -105,7 +112,8 @@ static int open_boot_source(
 {
 	int kernel = -1, initrd = -1;
 
-	if (images_open_boot_source(b, &kernel, &initrd, err) < 0)
+	if (images_open_boot_source(
+		    &vm->config.host, b, &kernel, &initrd, err) < 0)
 		return -err->code;
 	close_fd(&vm->images.kernel_fd);
 	close_fd(&vm->images.initrd_fd);
@@ -120,7 +128,8 @@ static int open_drive(struct vm *vm, struct vm_config *config,
 	int at = vm_config_find_drive(config, drive_id);
 	struct drive_image image;
 
-	if (images_open_drive(vm->id, &config->drives[at], &image, err) < 0)
+	if (images_open_drive(vm->id, &config->host, &config->drives[at],
+		    &image, err) < 0)
 		return -err->code;
 	move_drives(vm, config, at, &image);
 	return 0;
@@ -132,7 +141,7 @@ static int open_pmem(struct vm *vm, struct vm_config *config, const char *id,
 	int at = vm_config_find_pmem(config, id);
 	struct pmem_image image;
 
-	if (images_open_pmem(&config->pmem[at], &image, err) < 0)
+	if (images_open_pmem(&config->host, &config->pmem[at], &image, err) < 0)
 		return -err->code;
 	move_pmem(vm, config, at, &image);
 	return 0;
@@ -155,6 +164,10 @@ static int open_section(struct vm *vm, struct vm_config *config,
 			sub_id, &vm->taps, err);
 	case API_SECTION_VSOCK:
 		return vm_open_vsock(vm, config, err);
+	case API_SECTION_LOGGER:
+		return vm_open_logger(vm, config, err);
+	case API_SECTION_METRICS:
+		return vm_open_metrics(vm, config, err);
 	case API_SECTION_MACHINE_CONFIG:
 	case API_SECTION_ENTROPY:
 	case API_SECTION_BALLOON:

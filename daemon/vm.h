@@ -6,11 +6,15 @@
  *
  * vm.c: configuring; vm_show.c: showing; vm_start.c and vm_message.c: how it
  * starts; vm_talk.c: requests and messages; vm_update.c: changes while it runs;
- * vm_mmds.c: its metadata; vm_exit.c: how it ends.
+ * vm_mmds.c: its metadata; vm_port.c: its own API socket; vm_exit.c: how it
+ * ends.
  */
 
 #include "api/backend.h"
+#include "api/fc_metrics.h"
+#include "api/port.h"
 #include "base/log.h"
+#include "daemon/api_socket.h"
 #include "daemon/events.h"
 #include "daemon/images.h"
 #include "daemon/loop.h"
@@ -31,6 +35,7 @@ struct vm;
 /* What all VMs of a daemon share; borrowed by each. */
 struct vm_env {
 	struct loop *loop;
+	struct api_server *server; /* for their own sockets */
 	struct jail *jail;
 	struct events *events; /* NULL: nobody wants to know */
 	struct histogram start_times;
@@ -89,6 +94,24 @@ struct vm_vsock_asks {
 	struct log_limit limit;
 };
 
+/* Its own API socket (vm_port.c), and the process it ends with. */
+struct vm_port {
+	struct api_socket socket;
+	struct loop_source listen;
+	struct loop_timer pause;
+	struct api_port *api;
+	int owner_fd; /* of config.host.owner_pid; -1: none */
+	struct loop_source owner;
+};
+
+/* Where it writes about itself (vm_log.c). */
+struct vm_log {
+	int fd, metrics_fd; /* -1: nowhere */
+	struct fc_metrics *metrics;
+	struct fc_missed missed;
+	struct loop_timer timer; /* to the next line of metrics */
+};
+
 struct vm {
 	TAILQ_ENTRY(vm) link; /* registry: in order of creation */
 	struct vm *hash_next;
@@ -99,6 +122,8 @@ struct vm {
 	struct vm_images images; /* closed once it runs */
 	struct vsock_uds uds;    /* of config.vsock; its path, until it ends */
 	struct vm_taps taps;     /* handed over once it runs */
+	struct vm_port port;     /* ... as well */
+	struct vm_log log;
 	struct output *output;
 	struct api_mmds_data mmds; /* json NULL: none */
 
@@ -169,6 +194,23 @@ void vm_shut_down(struct vm *vm);
 
 /* Between the vm_*.c files. */
 
+void vm_port_init(struct vm *vm);
+/* All that config.api_socket and config.host ask for. */
+int vm_port_open(struct vm *vm, struct error *err);
+void vm_port_close(struct vm *vm); /* the socket: its guest is no more */
+void vm_port_fini(struct vm *vm);
+
+void vm_log_init(struct vm *vm);
+void vm_log_fini(struct vm *vm);
+/* Open what config says, in place of what is open. */
+int vm_open_logger(
+	struct vm *vm, const struct vm_config *config, struct error *err);
+int vm_open_metrics(
+	struct vm *vm, const struct vm_config *config, struct error *err);
+int vm_flush_metrics(struct vm *vm, struct error *err);
+void vm_log_event(struct vm *vm, enum api_event_kind kind);
+void vm_log_served(struct vm *vm, const struct api_served *s);
+
 void vm_vsock_init(struct vm *vm);
 /* Opens what it says, in place of what is open. */
 int vm_open_vsock(struct vm *vm, const struct vm_config *c, struct error *err);
@@ -220,7 +262,7 @@ void vm_change_failed(int code, struct error *err);
 void vm_change_free(struct vm_change *c); /* NULL is fine */
 const char *vm_exit_reason_name(enum vm_exit_reason r);
 /* Tells those who follow the events. */
-void vm_publish(const struct vm *vm, enum api_event_kind kind);
+void vm_publish(struct vm *vm, enum api_event_kind kind);
 
 /* Of 4 KiB. */
 static inline uint32_t vm_balloon_pages(uint32_t mib)

@@ -143,9 +143,10 @@ static void exited(struct vm *vm)
 	struct error err;
 
 	log_exit(vm);
-	/* Before anybody hears of it: its taps and its socket are free. */
+	/* Before anybody hears of it: its taps and its sockets are free. */
 	taps_close(&vm->taps);
 	vsock_uds_close(&vm->uds);
+	vm_port_close(vm);
 	vm_publish(vm, API_EVENT_EXITED);
 	(void)vm_state_after(&vm->state, VM_EV_DIED, &err);
 	output_end(vm->output);

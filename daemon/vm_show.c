@@ -295,7 +295,7 @@ int vm_device_state(
 	return 0;
 }
 
-void vm_publish(const struct vm *vm, enum api_event_kind kind)
+void vm_publish(struct vm *vm, enum api_event_kind kind)
 {
 	struct api_event e = {
 		.kind = kind,
@@ -310,4 +310,5 @@ void vm_publish(const struct vm *vm, enum api_event_kind kind)
 		e.detail = vm->exit.detail;
 	}
 	events_publish(vm->env->events, &e);
+	vm_log_event(vm, kind);
 }

@@ -87,7 +87,7 @@ static int plan_drive(struct vm *vm, struct vm_change *c, struct error *err)
 	d = vm->config.drives[c->index];
 	if (c->u.path_on_host)
 		d.path_on_host = c->u.path_on_host;
-	return images_open_drive(vm->id, &d, &c->file, err);
+	return images_open_drive(vm->id, &vm->config.host, &d, &c->file, err);
 }
 
 /* A number of the configuration: as if it were so already. */

@@ -93,7 +93,7 @@ int vm_open_vsock(struct vm *vm, const struct vm_config *c, struct error *err)
 
 	if (!path || strcmp(path, vm->uds.path) == 0)
 		return 0;
-	if (vsock_uds_open(&opened, path, err) < 0)
+	if (vsock_uds_open(&opened, &vm->config.host, path, err) < 0)
 		return -err->code;
 	vsock_uds_close(&vm->uds);
 	vm->uds = opened;

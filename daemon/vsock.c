@@ -2,8 +2,10 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "daemon/paths.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,52 +44,64 @@ static int refuse(const char *path, int code, struct error *err)
 }
 
 static int bind_and_listen(
-	struct vsock_uds *u, const struct sockaddr_un *a, struct error *err)
+	struct vsock_uds *u, const char *path, struct error *err)
 {
 	_cleanup_close_ int fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	_cleanup_close_ int dir = -1;
+	const char *name;
 	struct stat st;
 
 	if (fd < 0)
 		return error_errno(err, errno, "a vsock's socket");
-	if (bind(fd, (const struct sockaddr *)a, sizeof(*a)) < 0)
-		return refuse(a->sun_path, errno, err);
-	if (lstat(a->sun_path, &st) == 0) {
+	dir = paths_open_parent(u->host, path, &name);
+	if (dir < 0)
+		return refuse(path, -dir, err);
+	if (paths_socket_address(dir, name, a.sun_path, sizeof(a.sun_path)) < 0)
+		return refuse(path, ENAMETOOLONG, err);
+	if (bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
+		return refuse(path, errno, err);
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		u->dev = st.st_dev;
 		u->ino = st.st_ino;
 	}
-	memcpy(u->path, a->sun_path, sizeof(u->path));
+	snprintf(u->path, sizeof(u->path), "%s", path);
 	if (listen(fd, BACKLOG) < 0) {
 		int code = errno;
 
 		vsock_uds_close(u);
-		return refuse(a->sun_path, code, err);
+		return refuse(path, code, err);
 	}
 	u->listen_fd = take_fd(&fd);
 	return 0;
 }
 
-int vsock_uds_open(struct vsock_uds *ret, const char *path, struct error *err)
+int vsock_uds_open(struct vsock_uds *ret, const struct vm_host *host,
+	const char *path, struct error *err)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	size_t len = strlen(path);
 
 	if (len == 0 || len > PATH_BYTES_MAX)
 		return error_field(err, EINVAL, FIELD,
 			"must be a path of 1 to %zu bytes", PATH_BYTES_MAX);
-	memcpy(a.sun_path, path, len);
 	vsock_uds_init(ret);
-	return bind_and_listen(ret, &a, err);
+	ret->host = host;
+	return bind_and_listen(ret, path, err);
 }
 
 void vsock_uds_close(struct vsock_uds *u)
 {
+	_cleanup_close_ int dir = -1;
+	const char *name;
 	struct stat st;
 
 	close_fd(&u->listen_fd);
-	if (u->path[0] && lstat(u->path, &st) == 0 && st.st_dev == u->dev &&
-		st.st_ino == u->ino)
-		unlink(u->path);
+	if (u->path[0])
+		dir = paths_open_parent(u->host, u->path, &name);
+	if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		st.st_dev == u->dev && st.st_ino == u->ino)
+		unlinkat(dir, name, 0);
 	vsock_uds_init(u);
 }
 
@@ -96,11 +110,18 @@ int vsock_uds_connect(const struct vsock_uds *u, uint32_t port)
 	_cleanup_close_ int fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char path[sizeof(u->path) + sizeof("_4294967295")];
+	_cleanup_close_ int target = -1;
+	int r;
 
 	if (fd < 0)
 		return -errno;
-	snprintf(a.sun_path, sizeof(a.sun_path), "%.*s_%u", (int)PATH_BYTES_MAX,
-		u->path, port);
+	snprintf(path, sizeof(path), "%s_%u", u->path, port);
+	/* What a symbolic link leads to has to be below the root as well. */
+	r = paths_look(u->host, path, &target);
+	if (r < 0)
+		return r;
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d", target);
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -errno;
 	return take_fd(&fd);

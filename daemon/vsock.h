@@ -9,13 +9,15 @@
  */
 
 #include "base/error.h"
+#include "vmm/config.h"
 
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/un.h>
 
 struct vsock_uds {
-	int listen_fd; /* -1: none, or the VMM has it alone */
+	const struct vm_host *host; /* where the path is; borrowed */
+	int listen_fd;              /* -1: none, or the VMM has it alone */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": none */
 	dev_t dev;
 	ino_t ino;
@@ -24,7 +26,8 @@ struct vsock_uds {
 void vsock_uds_init(struct vsock_uds *u);
 
 /* What is at the path already is left alone, and an error. */
-int vsock_uds_open(struct vsock_uds *ret, const char *path, struct error *err);
+int vsock_uds_open(struct vsock_uds *ret, const struct vm_host *host,
+	const char *path, struct error *err);
 
 /* Removes the path, if it is still ours; and init. */
 void vsock_uds_close(struct vsock_uds *u);

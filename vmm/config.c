@@ -30,6 +30,17 @@ static const struct owner vsock_owner = {sizeof(struct vm_vsock), 2,
 		offsetof(struct vm_vsock, uds_path)}};
 static const struct owner pmem_owner = {sizeof(struct vm_pmem), 2,
 	{offsetof(struct vm_pmem, id), offsetof(struct vm_pmem, path_on_host)}};
+static const struct owner host_owner = {sizeof(struct vm_host), 3,
+	{offsetof(struct vm_host, path_root),
+		offsetof(struct vm_host, path_base),
+		offsetof(struct vm_host, netns)}};
+static const struct owner api_socket_owner = {sizeof(struct vm_api_socket), 1,
+	{offsetof(struct vm_api_socket, path)}};
+static const struct owner logger_owner = {sizeof(struct vm_logger), 2,
+	{offsetof(struct vm_logger, log_path),
+		offsetof(struct vm_logger, module)}};
+static const struct owner metrics_owner = {sizeof(struct vm_metrics), 1,
+	{offsetof(struct vm_metrics, metrics_path)}};
 
 /* Members that are plain values, and own nothing. */
 static const struct {
@@ -115,6 +126,26 @@ void vm_pmem_fini(struct vm_pmem *p)
 	fini_strings(&pmem_owner, p);
 }
 
+void vm_host_fini(struct vm_host *h)
+{
+	fini_strings(&host_owner, h);
+}
+
+void vm_api_socket_fini(struct vm_api_socket *a)
+{
+	fini_strings(&api_socket_owner, a);
+}
+
+void vm_logger_fini(struct vm_logger *l)
+{
+	fini_strings(&logger_owner, l);
+}
+
+void vm_metrics_fini(struct vm_metrics *m)
+{
+	fini_strings(&metrics_owner, m);
+}
+
 void vm_mmds_config_fini(struct vm_mmds_config *m)
 {
 	for (unsigned i = 0; i < m->n_interfaces; i++)
@@ -142,6 +173,10 @@ void vm_config_fini(struct vm_config *c)
 	vm_vsock_fini(&c->vsock);
 	vm_mmds_config_fini(&c->mmds);
 	vm_cpu_config_fini(&c->cpu);
+	vm_host_fini(&c->host);
+	vm_api_socket_fini(&c->api_socket);
+	vm_logger_fini(&c->logger);
+	vm_metrics_fini(&c->metrics);
 	for (unsigned i = 0; i < c->n_labels; i++) {
 		free(c->labels[i].key);
 		free(c->labels[i].value);
@@ -234,6 +269,11 @@ static int copy_into(struct vm_config *ret, const struct vm_config *c)
 		copy_owners(&pmem_owner, ret->pmem, &ret->n_pmem, c->pmem,
 			c->n_pmem) < 0 ||
 		copy_owner(&vsock_owner, &ret->vsock, &c->vsock) < 0 ||
+		copy_owner(&host_owner, &ret->host, &c->host) < 0 ||
+		copy_owner(&api_socket_owner, &ret->api_socket,
+			&c->api_socket) < 0 ||
+		copy_owner(&logger_owner, &ret->logger, &c->logger) < 0 ||
+		copy_owner(&metrics_owner, &ret->metrics, &c->metrics) < 0 ||
 		copy_mmds(&ret->mmds, &c->mmds) < 0 ||
 		copy_cpu(&ret->cpu, &c->cpu) < 0)
 		return -ENOMEM;

@@ -180,6 +180,48 @@ struct vm_cpu_config {
 	unsigned n_caps; /* at most VM_MAX_KVM_CAPS */
 };
 
+/*
+ * How what the configuration names is found on the host: by the daemon, as if
+ * it were a process of that root and working directory.
+ */
+struct vm_host {
+	char *path_root; /* no path leads out of it; NULL: the host's root */
+	char *path_base; /* where relative paths begin; NULL: the root */
+	char *netns;     /* where taps are looked for that do not say; NULL */
+	uint32_t owner_pid; /* the VM ends with this process; 0: with nobody */
+	/* ... which began at this time: field 22 of its /proc/PID/stat. */
+	uint64_t owner_start_time;
+};
+
+/* A socket of the VM's own, which serves Firecracker's API. */
+struct vm_api_socket {
+	char *path;        /* NULL: none */
+	uint32_t mode;     /* permission bits */
+	uint32_t uid, gid; /* its owner */
+};
+
+/* In the order of their names in the API: each says more. */
+enum vm_log_level {
+	VM_LOG_OFF,
+	VM_LOG_ERROR,
+	VM_LOG_WARNING,
+	VM_LOG_INFO,
+	VM_LOG_DEBUG,
+	VM_LOG_TRACE
+};
+
+struct vm_logger {
+	bool there;
+	char *log_path; /* NULL: nowhere */
+	char *module;   /* only what comes from there; NULL: all */
+	uint32_t level; /* enum vm_log_level */
+	bool show_level, show_log_origin;
+};
+
+struct vm_metrics {
+	char *metrics_path; /* NULL: nowhere */
+};
+
 struct vm_label {
 	char *key;
 	char *value;
@@ -201,6 +243,10 @@ struct vm_config {
 	struct vm_serial serial;
 	struct vm_mmds_config mmds;
 	struct vm_cpu_config cpu;
+	struct vm_host host;
+	struct vm_api_socket api_socket;
+	struct vm_logger logger;
+	struct vm_metrics metrics;
 	struct vm_label *labels;
 	unsigned n_labels;
 };
@@ -219,6 +265,10 @@ void vm_pmem_fini(struct vm_pmem *p);
 void vm_vsock_fini(struct vm_vsock *v);
 void vm_mmds_config_fini(struct vm_mmds_config *m);
 void vm_cpu_config_fini(struct vm_cpu_config *cpu);
+void vm_host_fini(struct vm_host *h);
+void vm_api_socket_fini(struct vm_api_socket *a);
+void vm_logger_fini(struct vm_logger *l);
+void vm_metrics_fini(struct vm_metrics *m);
 
 /*
  * Adds a drive, interface or pmem device, or replaces the one of the same id,

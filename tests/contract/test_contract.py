@@ -107,6 +107,15 @@ class Server(unittest.TestCase):
         call("PUT", "/v1/vms/{id}/drives/{drive_id}",
              {"drive_id": "rootfs", "path_on_host": self.disk,
               "is_root_device": True}, expect=204)
+        call("PUT", "/v1/vms/{id}/logger",
+             {"log_path": os.path.join(self.daemon.dir, "vm.log")}, expect=204)
+        metrics = {"metrics_path": os.path.join(self.daemon.dir, "vm.metrics")}
+        call("PUT", "/v1/vms/{id}/metrics", metrics, expect=204)
+        call("PUT", "/v1/vms/{id}/metrics", metrics, expect=400)
+        config = call("GET", "/v1/vms/{id}/vm/config", expect=200).json()
+        self.assertEqual(config["metrics"], metrics)
+        call("PUT", "/v1/vms/{id}/actions", {"action_type": "FlushMetrics"},
+             expect=409)
         call("PUT", "/v1/vms/{id}/console", b"x", expect=409)
         call("PATCH", "/v1/vms/{id}/vm", {"state": "Paused"}, expect=409)
         call("PUT", "/v1/vms/{id}/actions", {"action_type": "SendCtrlAltDel"},
@@ -126,6 +135,7 @@ class Server(unittest.TestCase):
                 ("PUT", "/v1/vms/{id}/machine-config",
                  {"vcpu_count": 1, "mem_size_mib": 64}),
                 ("PATCH", "/v1/vms/{id}/machine-config", {"smt": False}),
+                ("PUT", "/v1/vms/{id}/logger", {"level": "Debug"}),
                 ("PUT", "/v1/vms/{id}/drives/{drive_id}",
                  {"drive_id": "rootfs", "path_on_host": self.disk,
                   "is_root_device": True}),
@@ -133,6 +143,8 @@ class Server(unittest.TestCase):
                  {"action_type": "InstanceStart"})):
             with self.subTest(f"{method} {path} of a running VM"):
                 call(method, path, body, expect=409)
+        call("PUT", "/v1/vms/{id}/actions", {"action_type": "FlushMetrics"},
+             expect=204)
         call("PATCH", "/v1/vms/{id}/vm", {"state": "Resumed"}, expect=204)
         call("PATCH", "/v1/vms/{id}/vm", {"state": "Paused"}, expect=204)
         call("PATCH", "/v1/vms/{id}/vm", {"state": "Paused"}, expect=204)
@@ -189,6 +201,8 @@ class Server(unittest.TestCase):
         moments = ["request_received", "process_ready", "configured",
                    "loaded", "first_instruction", "guest_ready"]
         self.assertEqual(sorted(moments, key=timeline.get), moments)
+        self.call("PUT", "/v1/vms/{id}/metrics", {"metrics_path": "/x"},
+                  vm="b", expect=409)
         self.call("DELETE", "/v1/vms/{id}", vm="b", expect=204)
         self.call("DELETE", "/v1/vms/{id}", vm="b", expect=404)
 

@@ -121,6 +121,12 @@ START_TEST(a_copy_shares_nothing)
 	config.boot_source.boot_args = strdup("quiet");
 	put("r", true);
 	config.drives[0].partuuid = strdup("12");
+	config.host.path_root = strdup("/root");
+	config.host.owner_pid = 7;
+	config.api_socket = (struct vm_api_socket){strdup("/s"), 0600, 1, 2};
+	config.logger = (struct vm_logger){
+		.there = true, .log_path = strdup("/l"), .level = VM_LOG_INFO};
+	config.metrics.metrics_path = strdup("/m");
 	ck_assert_int_eq(
 		vm_config_add_label(&config, strdup("k"), strdup("v")), 0);
 	ck_assert_int_eq(vm_config_copy(&copy, &config), 0);
@@ -128,6 +134,15 @@ START_TEST(a_copy_shares_nothing)
 	ck_assert_ptr_null(copy.boot_source.initrd_path);
 	ck_assert_str_eq(copy.drives[0].partuuid, "12");
 	ck_assert_str_eq(copy.labels[0].value, "v");
+	ck_assert_str_eq(copy.host.path_root, "/root");
+	ck_assert_uint_eq(copy.host.owner_pid, 7);
+	ck_assert_str_eq(copy.api_socket.path, "/s");
+	ck_assert_uint_eq(copy.api_socket.gid, 2);
+	ck_assert_str_eq(copy.logger.log_path, "/l");
+	ck_assert_uint_eq(copy.logger.level, VM_LOG_INFO);
+	ck_assert_str_eq(copy.metrics.metrics_path, "/m");
+	ck_assert_ptr_ne(
+		copy.metrics.metrics_path, config.metrics.metrics_path);
 	ck_assert_ptr_ne(copy.drives[0].drive_id, config.drives[0].drive_id);
 	/* AddressSanitizer sees what is freed twice. */
 	vm_config_fini(&copy);

@@ -44,7 +44,7 @@ static int open_drive(bool read_only, struct drive_image *ret)
 		.path_on_host = path,
 		.is_read_only = read_only};
 
-	return images_open_drive("vm", &d, ret, &err);
+	return images_open_drive("vm", NULL, &d, ret, &err);
 }
 
 START_TEST(a_drives_size_is_whole_sectors)
@@ -116,7 +116,8 @@ START_TEST(a_fifo_is_refused_without_being_opened)
 	ck_assert_int_eq(open_drive(true, &im), -EINVAL);
 	ck_assert_int_eq(open_drive(false, &im), -EINVAL);
 	ck_assert_int_eq(
-		images_open_boot_source(&b, &kernel, &initrd, &err), -EINVAL);
+		images_open_boot_source(NULL, &b, &kernel, &initrd, &err),
+		-EINVAL);
 	ck_assert_str_eq(err.field, "boot-source.kernel_image_path");
 }
 END_TEST
@@ -169,7 +170,7 @@ static int open_pmem(bool read_only, struct pmem_image *ret)
 		.path_on_host = path,
 		.read_only = read_only};
 
-	return images_open_pmem(&p, ret, &err);
+	return images_open_pmem(NULL, &p, ret, &err);
 }
 
 START_TEST(a_pmem_file_has_any_size_but_none)

@@ -63,6 +63,13 @@ static const struct {
 		"{\"total_size_mib\":1024,\"block_size_mib\":8,"
 		"\"slot_size_mib\":256,\"requested_size_mib\":64}",
 		"{\"total_size_mib\":512}"},
+	{vm_host_read, vm_host_write,
+		"{\"path_root\":\"/r\",\"path_base\":\"/b\",\"netns\":\"n\","
+		"\"owner_pid\":1,\"owner_start_time\":2}",
+		"{\"path_root\":\"/s\"}"},
+	{api_socket_read, api_socket_write,
+		"{\"path\":\"/s\",\"mode\":\"0777\",\"uid\":1,\"gid\":2}",
+		"{\"path\":\"/t\"}"},
 	{serial_read, serial_write,
 		"{\"rate_limiter\":{\"bandwidth\":{\"size\":1,"
 		"\"refill_time\":1}}}",

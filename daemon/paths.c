@@ -1,0 +1,108 @@
+#include "daemon/paths.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define TRIES_MAX 100
+
+/* What is relative begins at the base, if there is one. */
+static int with_base(const struct vm_host *host, const char *path, char *buf)
+{
+	bool based = path[0] != '/' && host && host->path_base;
+	int n = snprintf(buf, PATH_MAX, "%s%s%s", based ? host->path_base : "",
+		based ? "/" : "", path);
+
+	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* Below a root. A rename nearby may make the kernel ask to try again. */
+static int open_below(
+	const char *root, const char *path, int flags, mode_t mode)
+{
+	_cleanup_close_ int root_fd =
+		open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct open_how how = {
+		.flags = (uint64_t)(unsigned)flags,
+		.mode = flags & O_CREAT ? mode : 0,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd = -1;
+
+	if (root_fd < 0)
+		return -errno;
+	for (int tries = 0; fd < 0 && tries < TRIES_MAX; tries++) {
+		fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+		if (fd < 0 && errno != EAGAIN)
+			return -errno;
+	}
+	return fd < 0 ? -EAGAIN : (int)fd;
+}
+
+int paths_open(
+	const struct vm_host *host, const char *path, int flags, mode_t mode)
+{
+	char whole[PATH_MAX];
+	int fd;
+
+	if (!path[0])
+		return -ENOENT;
+	if (with_base(host, path, whole) < 0)
+		return -ENAMETOOLONG;
+	flags |= O_CLOEXEC;
+	if (host && host->path_root)
+		return open_below(host->path_root, whole, flags, mode);
+	fd = open(whole, flags, mode);
+	return fd < 0 ? -errno : fd;
+}
+
+int paths_look(const struct vm_host *host, const char *path, int *ret_fd)
+{
+	int fd = paths_open(host, path, O_PATH, 0);
+
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
+
+int paths_open_parent(
+	const struct vm_host *host, const char *path, const char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	char dir[PATH_MAX];
+
+	if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return -EISDIR;
+	if ((size_t)(name - path) >= sizeof(dir))
+		return -ENAMETOOLONG;
+	/* With its slash: "/" stays what it is. */
+	snprintf(dir, sizeof(dir), "%.*s", (int)(name - path), path);
+	*ret_name = name;
+	return paths_open(host, dir[0] ? dir : ".", O_PATH | O_DIRECTORY, 0);
+}
+
+int paths_socket_address(int dir_fd, const char *name, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "/proc/self/fd/%d/%s", dir_fd, name);
+
+	return (size_t)n < size ? 0 : -ENAMETOOLONG;
+}
+
+int paths_reopen(int path_fd, int flags)
+{
+	char self[40];
+	int fd;
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", path_fd);
+	fd = open(self, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
