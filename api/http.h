@@ -17,6 +17,7 @@
 struct api_server {
 	struct api_backend backend;
 	struct MHD_Daemon *mhd;
+	struct MHD_Daemon *scrapes; /* on a TCP port (scrape_port.c); or NULL */
 	int hangups;    /* epoll: clients of suspended requests that go away */
 	bool run_again; /* a connection was resumed, or added */
 	struct port_connection *adding; /* at this moment */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,35 +70,55 @@ int api_server_create(struct api_server **ret,
 	return 0;
 }
 
+static int epoll_fd(struct MHD_Daemon *mhd)
+{
+	return MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+}
+
 void api_server_fds(const struct api_server *s, int fds[API_SERVER_FDS])
 {
-	const union MHD_DaemonInfo *info =
-		MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-
-	fds[API_SERVER_FD_HTTP] = info->epoll_fd;
+	fds[API_SERVER_FD_HTTP] = epoll_fd(s->mhd);
 	fds[API_SERVER_FD_HANGUPS] = s->hangups;
+	fds[API_SERVER_FD_SCRAPES] = s->scrapes ? epoll_fd(s->scrapes) : -1;
 }
 
 void api_server_run(struct api_server *s)
 {
 	s->run_again = false;
 	MHD_run(s->mhd);
+	if (s->scrapes)
+		MHD_run(s->scrapes);
+}
+
+/* How long it may wait at most, in ms. */
+static unsigned patience(struct MHD_Daemon *mhd)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	if (!mhd || MHD_get_timeout(mhd, &ms) != MHD_YES)
+		return UINT_MAX;
+	return ms > 60000 ? 60000 : (unsigned)ms;
+}
+
+static unsigned least_patience(const struct api_server *s)
+{
+	unsigned a = patience(s->mhd), b = patience(s->scrapes);
+
+	return a < b ? a : b;
 }
 
 int api_server_prepare(struct api_server *s)
 {
-	MHD_UNSIGNED_LONG_LONG ms;
+	unsigned ms;
 
 	if (s->run_again)
 		api_server_run(s);
-	if (MHD_get_timeout(s->mhd, &ms) != MHD_YES)
-		return -1;
+	ms = least_patience(s);
 	if (ms == 0) {
 		api_server_run(s);
-		if (MHD_get_timeout(s->mhd, &ms) != MHD_YES)
-			return -1;
+		ms = least_patience(s);
 	}
-	return ms > 60000 ? 60000 : (int)ms;
+	return ms == UINT_MAX ? -1 : (int)ms;
 }
 
 void server_resume(struct api_server *s, struct MHD_Connection *conn)
@@ -144,12 +165,19 @@ void api_server_hangups(struct api_server *s)
 	}
 }
 
-void api_server_quiesce(struct api_server *s)
+static void quiesce(struct MHD_Daemon *mhd)
 {
-	int fd = MHD_quiesce_daemon(s->mhd);
+	int fd = MHD_quiesce_daemon(mhd);
 
 	if (fd >= 0)
 		close(fd);
+}
+
+void api_server_quiesce(struct api_server *s)
+{
+	quiesce(s->mhd);
+	if (s->scrapes)
+		quiesce(s->scrapes);
 }
 
 unsigned api_server_open_requests(const struct api_server *s)
@@ -162,6 +190,8 @@ void api_server_destroy(struct api_server *s)
 	if (!s)
 		return;
 	MHD_stop_daemon(s->mhd);
+	if (s->scrapes)
+		MHD_stop_daemon(s->scrapes);
 	close(s->hangups);
 	free(s);
 }

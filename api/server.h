@@ -12,8 +12,13 @@
 
 struct api_server;
 
-/* Descriptors to watch for EPOLLIN. */
-enum { API_SERVER_FD_HTTP, API_SERVER_FD_HANGUPS, API_SERVER_FDS };
+/* Descriptors to watch for EPOLLIN. -1: there is none. */
+enum {
+	API_SERVER_FD_HTTP,
+	API_SERVER_FD_HANGUPS,
+	API_SERVER_FD_SCRAPES,
+	API_SERVER_FDS
+};
 
 /*
  * listen_fd: a listening Unix stream socket, taken over on success.
@@ -23,6 +28,11 @@ enum { API_SERVER_FD_HTTP, API_SERVER_FD_HANGUPS, API_SERVER_FDS };
 int api_server_create(struct api_server **ret,
 	const struct api_backend *backend, int listen_fd,
 	unsigned idle_timeout_s, struct error *err);
+
+/* At most once: GET /metrics, and nothing else, for whoever connects to
+ * listen_fd, which is taken over on success. */
+int api_server_listen_scrapes(
+	struct api_server *s, int listen_fd, struct error *err);
 
 /* The descriptors, borrowed. */
 void api_server_fds(const struct api_server *s, int fds[API_SERVER_FDS]);

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/tcp_listener.h"
 #include "vmm/kvm.h"
 
 #include <errno.h>
@@ -193,6 +194,14 @@ static void on_http(struct loop_source *s, uint32_t events)
 			->server);
 }
 
+static void on_scrapes(struct loop_source *s, uint32_t events)
+{
+	(void)events;
+	api_server_run((
+		(struct daemon *)((char *)s - offsetof(struct daemon, scrapes)))
+			       ->server);
+}
+
 static void on_hangups(struct loop_source *s, uint32_t events)
 {
 	(void)events;
@@ -233,6 +242,26 @@ static int open_listener(
 	return r;
 }
 
+/* For Prometheus, where it is asked for. */
+static int listen_for_scrapes(
+	struct daemon *d, const char *address, struct error *err)
+{
+	char listening[64];
+	int fd;
+
+	if (!address)
+		return 0;
+	fd = tcp_listen(address, listening, sizeof(listening), err);
+	if (fd < 0)
+		return fd;
+	if (api_server_listen_scrapes(d->server, fd, err) < 0) {
+		close(fd);
+		return -err->code;
+	}
+	log_info("metrics_listening", "address=%s", listening);
+	return 0;
+}
+
 static int open_server(
 	struct daemon *d, const struct options *o, struct error *err)
 {
@@ -245,12 +274,18 @@ static int open_server(
 		return -err->code;
 	d->listener.fd = -1;
 	d->env.server = d->server;
+	if (listen_for_scrapes(d, o->metrics_listen, err) < 0)
+		return -err->code;
 	api_server_fds(d->server, fds);
 	d->http.ready = on_http;
+	d->scrapes.ready = on_scrapes;
 	d->hangups.ready = on_hangups;
 	r = loop_add(d->loop, &d->http, fds[API_SERVER_FD_HTTP], EPOLLIN);
 	if (r == 0)
 		r = loop_add(d->loop, &d->hangups, fds[API_SERVER_FD_HANGUPS],
+			EPOLLIN);
+	if (r == 0 && fds[API_SERVER_FD_SCRAPES] >= 0)
+		r = loop_add(d->loop, &d->scrapes, fds[API_SERVER_FD_SCRAPES],
 			EPOLLIN);
 	return r < 0 ? error_errno(err, -r, "epoll_ctl") : 0;
 }
@@ -263,6 +298,7 @@ int daemon_open(struct daemon *d, const struct options *o, struct error *err)
 		.signals.fd = -1,
 		.http.fd = -1,
 		.hangups.fd = -1,
+		.scrapes.fd = -1,
 		.signal_fd = -1,
 		.state_fd = -1,
 		.max_vms = o->max_vms,
@@ -321,6 +357,7 @@ void daemon_close(struct daemon *d)
 	if (d->loop) {
 		loop_remove(d->loop, &d->http);
 		loop_remove(d->loop, &d->hangups);
+		loop_remove(d->loop, &d->scrapes);
 		loop_remove(d->loop, &d->signals);
 	}
 	listener_close(&d->listener);

@@ -21,7 +21,7 @@ struct daemon {
 	struct service service;
 	struct api_server *server;
 	struct sampler *sampler;
-	struct loop_source http, hangups, signals;
+	struct loop_source http, hangups, scrapes, signals;
 	int signal_fd, state_fd;
 	unsigned max_vms;
 	bool stopping;

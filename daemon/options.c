@@ -19,6 +19,10 @@ static const char help[] =
 	"                       through them, the host's files. A socket that\n"
 	"                       systemd hands over is taken in its place\n"
 	"  --socket-group NAME  the group that may write to it (default: root's)\n"
+	"  --metrics-listen ADDR:PORT\n"
+	"                       a TCP port with GET /metrics and nothing else, for\n"
+	"                       Prometheus (default: none); who may connect to it\n"
+	"                       reads the VMs' ids and numbers\n"
 	"  --state-dir DIR      the daemon's own files (default /run/mayfly); one\n"
 	"                       daemon at a time\n"
 	"  --vmm PATH           the mayfly-vmm to run (default: the one that came\n"
@@ -46,6 +50,7 @@ static const char help[] =
 enum {
 	OPT_SOCKET = 1000,
 	OPT_SOCKET_GROUP,
+	OPT_METRICS_LISTEN,
 	OPT_STATE_DIR,
 	OPT_VMM,
 	OPT_LOG_FORMAT,
@@ -65,6 +70,7 @@ enum {
 static const struct option long_options[] = {
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
+	{"metrics-listen", required_argument, NULL, OPT_METRICS_LISTEN},
 	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
 	{"vmm", required_argument, NULL, OPT_VMM},
 	{"log-format", required_argument, NULL, OPT_LOG_FORMAT},
@@ -143,6 +149,9 @@ static int read_option(
 		break;
 	case OPT_SOCKET_GROUP:
 		r = read_group("--socket-group", arg, &o->socket_group, err);
+		break;
+	case OPT_METRICS_LISTEN:
+		o->metrics_listen = arg;
 		break;
 	case OPT_STATE_DIR:
 		o->state_dir = arg;

@@ -14,7 +14,8 @@ enum options_task { TASK_SERVE, TASK_PROBE, TASK_LIST_ROUTES, TASK_DONE };
 struct options {
 	enum options_task task; /* TASK_DONE: --help or --version, printed */
 	const char *socket_path;
-	gid_t socket_group; /* (gid_t)-1: root's */
+	gid_t socket_group;         /* (gid_t)-1: root's */
+	const char *metrics_listen; /* ADDR:PORT; NULL: nowhere */
 	const char *state_dir;
 	char vmm_path[PATH_MAX];
 	enum log_format log_format;
