@@ -193,7 +193,8 @@ static void boot_mayfly(const char *kernel, const char *initrd, const char *vmm)
 		"\"machine-config\": {\"vcpu_count\": 1, "
 		"\"mem_size_mib\": %d}, \"start\": true}",
 		kernel, initrd, MEM_MIB);
-	bench_daemon_start(MAYFLYD, vmm);
+	bench_daemon_start(MAYFLYD,
+		vmm ? (const char *const[]){"--vmm", vmm, NULL} : NULL);
 	c = client_connect(bench_daemon_socket());
 	json_object_put(client_ask(c, "PUT", "/v1/vms/bench", body, 201).body);
 	while (ready == 0 && clock_ns() < deadline) {

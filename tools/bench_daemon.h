@@ -5,8 +5,14 @@
  * directory goes, with the program. Ends the program when it cannot be had.
  */
 
-/* The tools' build knows where the programs are; vmm: NULL for that one. */
-void bench_daemon_start(const char *mayflyd, const char *vmm);
+#include <sys/types.h>
+
+/* The tools' build knows where the programs are. options: further words of its
+ * command line, then NULL; or NULL. */
+void bench_daemon_start(const char *mayflyd, const char *const *options);
+pid_t bench_daemon_pid(void);
+/* Until it answers. */
+void bench_daemon_wait(void);
 
 /* What it listens on. */
 const char *bench_daemon_socket(void);

@@ -37,7 +37,7 @@ struct floor {
 };
 
 /* One VM; what is there of it. */
-struct machine {
+struct floor_machine {
 	int vm, vcpu;
 	void *mem;
 	struct kvm_run *run;
@@ -120,7 +120,7 @@ void floor_destroy(struct floor *f)
 	free(f);
 }
 
-static int make_memory(struct floor *f, struct machine *m)
+static int make_memory(struct floor *f, struct floor_machine *m)
 {
 	m->mem = mmap(NULL, f->mem_bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -135,7 +135,7 @@ static int make_memory(struct floor *f, struct machine *m)
 }
 
 /* Memory before the irqchip; no interval timer. */
-static int make_machine(struct floor *f, struct machine *m)
+static int make_machine(struct floor *f, struct floor_machine *m)
 {
 	int r;
 
@@ -159,7 +159,7 @@ static int make_machine(struct floor *f, struct machine *m)
 }
 
 /* 0 once the guest has written to the ready port. */
-static int run_until_ready(struct machine *m)
+static int run_until_ready(struct floor_machine *m)
 {
 	for (;;) {
 		int r = kvm_run(m->vcpu);
@@ -175,7 +175,7 @@ static int run_until_ready(struct machine *m)
 	}
 }
 
-static void unmake(struct floor *f, struct machine *m)
+static void unmake(struct floor *f, struct floor_machine *m)
 {
 	if (m->run)
 		kvm_unmap_run(m->run, (size_t)f->run_bytes);
@@ -185,10 +185,26 @@ static void unmake(struct floor *f, struct machine *m)
 		munmap(m->mem, f->mem_bytes);
 }
 
+int floor_start(struct floor *f, struct floor_machine **ret, struct error *err)
+{
+	static const struct floor_machine none = {.vm = -1, .vcpu = -1};
+	struct floor_machine *m = malloc(sizeof(*m));
+	int r;
+
+	if (!m)
+		return error_errno(err, ENOMEM, "the floor");
+	*m = none;
+	r = make_machine(f, m);
+	if (r == 0)
+		r = run_until_ready(m);
+	*ret = m;
+	return r < 0 ? error_errno(err, -r, "raw KVM") : 0;
+}
+
 int floor_round(struct floor *f, uint64_t *ret_start_ns, uint64_t *ret_end_ns,
 	struct error *err)
 {
-	struct machine m = {.vm = -1, .vcpu = -1};
+	struct floor_machine m = {.vm = -1, .vcpu = -1};
 	uint64_t begin = clock_ns(), ready;
 	int r = make_machine(f, &m);
 

@@ -12,6 +12,7 @@
 #include "bench_client.h"
 #include "bench_daemon.h"
 #include "bench_floor.h"
+#include "bench_vm_memory.h"
 
 #include <err.h>
 #include <getopt.h>
@@ -117,44 +118,6 @@ static void print_tables(void)
 	print_size("anonymous", ANONYMOUS);
 }
 
-/* ---- one VM's memory ---- */
-
-/*
- * Sums Pss and Anonymous over the mappings of a process but guest memory, which
- * is the one as large as that. What lies in pages of the page cache is shared
- * by all VMs and counted by its share.
- */
-static void measure_memory(pid_t pid, uint64_t *ret_pss, uint64_t *ret_anon)
-{
-	const uint64_t guest = (uint64_t)mem_mib << 20;
-	char path[64], line[512], *value;
-	uint64_t size = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		err(1, "%s", path);
-	*ret_pss = *ret_anon = 0;
-	while (fgets(line, sizeof(line), f)) {
-		uint64_t bytes;
-
-		value = strchr(line, ':');
-		if (!value)
-			continue;
-		bytes = strtoull(value + 1, NULL, 10) * 1024;
-		if (strncmp(line, "Size:", 5) == 0)
-			size = bytes;
-		else if (size >= guest)
-			continue;
-		else if (strncmp(line, "Pss:", 4) == 0)
-			*ret_pss += bytes;
-		else if (strncmp(line, "Anonymous:", 10) == 0)
-			*ret_anon += bytes;
-	}
-	fclose(f);
-}
-
 /* ---- rounds ---- */
 
 static uint64_t member(struct json_object *o, const char *key)
@@ -222,6 +185,7 @@ static void vm_round(struct client *c, const char *body, uint64_t **at)
 	static unsigned n;
 	struct json_object *vm;
 	struct answer put, del;
+	struct vm_memory memory;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/v1/vms/bench-%u", n++);
@@ -230,7 +194,10 @@ static void vm_round(struct client *c, const char *body, uint64_t **at)
 	json_object_put(put.body);
 	vm = wait_ready(c, path);
 	take_timeline(vm, put.sent_ns, at);
-	measure_memory((pid_t)member(vm, "pid"), at[PSS], at[ANONYMOUS]);
+	vm_memory_measure(
+		(pid_t)member(vm, "pid"), (uint64_t)mem_mib << 20, &memory);
+	*at[PSS] = memory.pss;
+	*at[ANONYMOUS] = memory.anonymous;
 	json_object_put(vm);
 	del = client_ask(c, "DELETE", path, NULL, 204);
 	*at[DELETED] = del.answered_ns - del.sent_ns;
