@@ -116,6 +116,7 @@ struct api_device_state {
  * event loop. */
 struct api_vm {
 	const char *id;
+	uint64_t number; /* rises in the order of creation; never 0 */
 	const char *state;
 	const struct vm_config *config;
 	pid_t pid;               /* 0: no process */
@@ -264,8 +265,10 @@ struct api_reader {
 struct api_backend_ops {
 	const struct api_host *(*host)(void *ctx);
 
-	void (*list)(void *ctx,
-		void (*each)(void *arg, const struct api_vm *vm), void *arg);
+	/* Those with a higher number than `after`, in its order, until each()
+	 * wants no more. */
+	void (*list)(void *ctx, uint64_t after,
+		bool (*each)(void *arg, const struct api_vm *vm), void *arg);
 	int (*get)(void *ctx, const char *id, struct api_vm *ret,
 		struct error *err);
 	/* How long starts took, from request to running guest. */

@@ -25,20 +25,6 @@ struct follower {
 static const char *const kinds[API_EVENTS] = {"created", "started",
 	"guest_ready", "paused", "resumed", "exited", "deleted"};
 
-static bool has_label(const struct api_event *e, const char *wanted)
-{
-	size_t n = strcspn(wanted, "=");
-
-	for (unsigned i = 0; i < e->n_labels; i++) {
-		const struct vm_label *l = &e->labels[i];
-
-		if (strlen(l->key) == n && memcmp(l->key, wanted, n) == 0 &&
-			(!wanted[n] || strcmp(l->value, wanted + n + 1) == 0))
-			return true;
-	}
-	return false;
-}
-
 static void add_time(struct json_object *o, uint64_t time_ms)
 {
 	time_t s = (time_t)(time_ms / 1000);
@@ -104,7 +90,7 @@ static int take_next(const struct api_backend *b, struct api_reader *reader,
 		f->lost |= e.lost;
 		if (f->vm[0] && strcmp(f->vm, e.vm) != 0)
 			continue;
-		if (f->label && !has_label(&e, f->label))
+		if (f->label && !labels_match(e.labels, e.n_labels, f->label))
 			continue;
 		e.lost = f->lost;
 		f->lost = false;
@@ -185,9 +171,8 @@ static int read_filter(
 				VM_ID_MAX);
 	if (vm)
 		snprintf(f->vm, sizeof(f->vm), "%s", vm);
-	if (label && (!label[0] || label[0] == '='))
-		return error_field(
-			err, EINVAL, "label", "must be KEY or KEY=VALUE");
+	if (label && labels_filter_check(label, err) < 0)
+		return -err->code;
 	if (label) {
 		f->label = strdup(label);
 		if (!f->label)

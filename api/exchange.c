@@ -249,14 +249,23 @@ static enum MHD_Result take_parameter(
 	const struct route *route = x->req.route;
 	char name[40];
 	struct error err;
+	size_t len;
 
 	(void)kind;
 	for (unsigned i = 0; i < REQUEST_QUERY_MAX && route->query[i]; i++) {
 		if (strcmp(route->query[i], key) != 0)
 			continue;
 		if (value && !x->req.query[i]) {
+			/* In microhttpd's own buffer, which it would have
+			 * changed the same way by itself. */
+			len = MHD_http_unescape((char *)(uintptr_t)value);
 			x->req.query[i] = value;
-			return MHD_YES;
+			if (len == strlen(value))
+				return MHD_YES;
+			error_field(&err, EINVAL, route->query[i],
+				"must not contain a NUL");
+			request_reply_error(&x->req, &err);
+			return MHD_NO;
 		}
 		error_field(&err, EINVAL, route->query[i],
 			value ? "is given twice" : "needs a value");

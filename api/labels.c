@@ -49,6 +49,29 @@ int labels_read(struct json_object *o, struct vm_config *c, struct error *err)
 	return 0;
 }
 
+int labels_filter_check(const char *filter, struct error *err)
+{
+	if (!filter[0] || filter[0] == '=')
+		return error_field(
+			err, EINVAL, "label", "must be KEY or KEY=VALUE");
+	return 0;
+}
+
+bool labels_match(
+	const struct vm_label *labels, unsigned n_labels, const char *filter)
+{
+	size_t n = strcspn(filter, "=");
+
+	for (unsigned i = 0; i < n_labels; i++) {
+		const struct vm_label *l = &labels[i];
+
+		if (strlen(l->key) == n && memcmp(l->key, filter, n) == 0 &&
+			(!filter[n] || strcmp(l->value, filter + n + 1) == 0))
+			return true;
+	}
+	return false;
+}
+
 struct json_object *labels_write(const struct vm_config *c)
 {
 	struct json_object *o = json_object_new_object();

@@ -38,7 +38,7 @@ struct scrape {
 	size_t sent;
 };
 
-static void note_id(void *arg, const struct api_vm *vm)
+static bool note_id(void *arg, const struct api_vm *vm)
 {
 	struct scrape *s = arg;
 
@@ -48,13 +48,14 @@ static void note_id(void *arg, const struct api_vm *vm)
 
 		if (!more) {
 			s->failed = true;
-			return;
+			return false;
 		}
 		s->ids = more;
 		s->cap_ids = cap;
 	}
 	snprintf(s->ids[s->n_ids].id, sizeof(s->ids[0].id), "%s", vm->id);
 	s->n_ids++;
+	return true;
 }
 
 static int begin(const struct api_backend *b, struct api_reader *reader,
@@ -64,7 +65,7 @@ static int begin(const struct api_backend *b, struct api_reader *reader,
 
 	(void)reader;
 	b->ops->scraped(b->ctx);
-	b->ops->list(b->ctx, note_id, s);
+	b->ops->list(b->ctx, 0, note_id, s);
 	if (s->n_ids && !s->failed) {
 		s->vms = calloc(s->n_ids, sizeof(*s->vms));
 		s->failed = !s->vms;

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REQUEST_QUERY_MAX 3
+#define REQUEST_QUERY_MAX 4
 
 struct route;
 

@@ -176,6 +176,10 @@ void firecracker_version_get(struct request *r);
 /* labels.c */
 int labels_read(struct json_object *o, struct vm_config *c, struct error *err);
 struct json_object *labels_write(const struct vm_config *c);
+/* A filter out of a query: "key" or "key=value". */
+int labels_filter_check(const char *filter, struct error *err);
+bool labels_match(
+	const struct vm_label *labels, unsigned n_labels, const char *filter);
 
 /* actions.c */
 void actions_put(struct request *r);

@@ -25,8 +25,9 @@ static void log_from_mhd(void *arg, const char *fmt, va_list ap)
 	log_debug("http", "text=%s", log_quote(quoted, sizeof(quoted), text));
 }
 
-/* Ids and parameters have no characters that need percent-encoding, so none is
- * undone: what is encoded does not match. */
+/* Ids have no characters that need percent-encoding, so none is undone in a
+ * path: what is encoded does not match. The values of parameters are decoded
+ * where they are taken. */
 static size_t keep_escapes(void *arg, struct MHD_Connection *c, char *s)
 {
 	(void)arg;

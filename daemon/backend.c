@@ -22,17 +22,18 @@ static const struct api_host *backend_host(void *ctx)
 	return host_show(&d->host, jail_cgroup_version(d->env.jail));
 }
 
-static void backend_list(
-	void *ctx, void (*each)(void *arg, const struct api_vm *vm), void *arg)
+static void backend_list(void *ctx, uint64_t after,
+	bool (*each)(void *arg, const struct api_vm *vm), void *arg)
 {
 	struct daemon *d = ctx;
 	struct api_vm shown;
 	struct vm *vm;
 
-	TAILQ_FOREACH(vm, &d->vms.list, link)
-	{
+	for (vm = registry_after(&d->vms, after); vm;
+		vm = TAILQ_NEXT(vm, link)) {
 		vm_show(vm, &shown);
-		each(arg, &shown);
+		if (!each(arg, &shown))
+			break;
 	}
 }
 

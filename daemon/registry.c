@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define FIRST_BUCKETS 256
 
@@ -46,6 +47,33 @@ struct vm *registry_find(const struct registry *r, const char *id)
 	return vm;
 }
 
+struct vm *registry_after(const struct registry *r, uint64_t number)
+{
+	struct vm *vm;
+
+	TAILQ_FOREACH(vm, &r->list, link)
+	if (vm->number > number)
+		break;
+	return vm;
+}
+
+/*
+ * Whoever pages through the list comes back with the number of the last VM of
+ * a page, be that one gone or this daemon another one by then: so numbers are
+ * never given twice, and are higher in a later daemon.
+ */
+static uint64_t next_number(struct registry *r)
+{
+	struct timespec now;
+	uint64_t ns;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	if (ns <= r->last_number)
+		ns = r->last_number + 1;
+	return r->last_number = ns;
+}
+
 static void link_vm(struct registry *r, struct vm *vm)
 {
 	struct vm **b = bucket(r, vm->id);
@@ -74,6 +102,7 @@ void registry_add(struct registry *r, struct vm *vm)
 	assert(!registry_find(r, vm->id));
 	if (r->n >= r->n_buckets)
 		grow(r);
+	vm->number = next_number(r);
 	link_vm(r, vm);
 	TAILQ_INSERT_TAIL(&r->list, vm, link);
 	r->n++;

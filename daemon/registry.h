@@ -12,12 +12,15 @@ struct registry {
 	struct vm **buckets;
 	size_t n_buckets; /* a power of two */
 	size_t n;
+	uint64_t last_number; /* that a VM was given */
 };
 
 int registry_init(struct registry *r);  /* 0 or -ENOMEM */
 void registry_fini(struct registry *r); /* must be empty */
 
 struct vm *registry_find(const struct registry *r, const char *id);
-/* No VM of this id may be there. */
+/* The first VM, in the order of creation, with a higher number; or NULL. */
+struct vm *registry_after(const struct registry *r, uint64_t number);
+/* No VM of this id may be there. Gives it its number. */
 void registry_add(struct registry *r, struct vm *vm);
 void registry_remove(struct registry *r, struct vm *vm);

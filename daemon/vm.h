@@ -115,6 +115,7 @@ struct vm_log {
 struct vm {
 	TAILQ_ENTRY(vm) link; /* registry: in order of creation */
 	struct vm *hash_next;
+	uint64_t number; /* as in struct api_vm; the registry's */
 	struct vm_env *env;
 	char id[VM_ID_MAX + 1];
 	enum vm_state state;

@@ -41,6 +41,7 @@ void vm_show(const struct vm *vm, struct api_vm *ret)
 
 	*ret = (struct api_vm){
 		.id = vm->id,
+		.number = vm->number,
 		.state = vm_state_name(vm->state),
 		.config = &vm->config,
 		.pid = vm->process.pid,

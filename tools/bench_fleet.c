@@ -157,7 +157,7 @@ static void ask_list(void *arg, unsigned i, struct many_request *r)
 	(void)arg;
 	(void)i;
 	snprintf(r->method, sizeof(r->method), "GET");
-	snprintf(r->path, sizeof(r->path), "/v1/vms");
+	snprintf(r->path, sizeof(r->path), "/v1/vms?limit=%u", PAGE_OF_LIST);
 }
 
 static void sample_answered(void *arg, unsigned i, const struct many_answer *a)

@@ -210,6 +210,78 @@ int client_vm(struct client *c, const char *method, const char *id,
 		c, method, path, NULL, text, text ? strlen(text) : 0, ret, err);
 }
 
+/* Adds "?name=value", or "&...". */
+static int add_query(struct client *c, char *path, size_t size,
+	const char *name, const char *value, struct error *err)
+{
+	size_t n = strlen(path);
+	char *escaped;
+	int added;
+
+	if (!value)
+		return 0;
+	escaped = curl_easy_escape(c->curl, value, 0);
+	added = escaped ? snprintf(path + n, size - n, "%c%s=%s",
+				  strchr(path, '?') ? '&' : '?', name, escaped)
+			: -1;
+	curl_free(escaped);
+	if (added < 0 || (size_t)added >= size - n)
+		return error_field(err, EINVAL, name, "is too long");
+	return 0;
+}
+
+#define PAGE "500"
+
+/* Moves what is in a page to the end of all; the next page's `after` in after,
+ * "" after the last one. */
+static void take_page(struct json_object *page, struct json_object *all,
+	char *after, size_t size)
+{
+	struct json_object *vms = NULL, *next = NULL;
+	size_t n;
+
+	json_object_object_get_ex(page, "vms", &vms);
+	n = json_object_is_type(vms, json_type_array)
+		    ? json_object_array_length(vms)
+		    : 0;
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(all,
+			json_object_get(json_object_array_get_idx(vms, i)));
+	after[0] = '\0';
+	if (json_object_object_get_ex(page, "next", &next))
+		snprintf(after, size, "%s", json_object_get_string(next));
+}
+
+int client_list(struct client *c, const char *label, const char *state,
+	struct json_object **ret, struct error *err)
+{
+	struct json_object *all = json_object_new_array();
+	char after[32] = "";
+
+	if (!all)
+		return error_set(err, ENOMEM, "out of memory");
+	do {
+		char path[1400] = "/v1/vms?limit=" PAGE;
+		struct reply reply = {0};
+
+		if (add_query(c, path, sizeof(path), "after",
+			    after[0] ? after : NULL, err) < 0 ||
+			add_query(c, path, sizeof(path), "label", label, err) <
+				0 ||
+			add_query(c, path, sizeof(path), "state", state, err) <
+				0 ||
+			client_request(c, "GET", path, NULL, NULL, 0, &reply,
+				err) < 0) {
+			json_object_put(all);
+			return -err->code;
+		}
+		take_page(reply.json, all, after, sizeof(after));
+		reply_fini(&reply);
+	} while (after[0]);
+	*ret = all;
+	return 0;
+}
+
 /* One stream that is followed. */
 struct follow {
 	struct client *c;
@@ -294,26 +366,6 @@ int client_follow(struct client *c, const char *id, const char *rest,
 	if (vm_path(c, id, rest, path, sizeof(path), err) < 0)
 		return -err->code;
 	return follow_path(c, path, s, err);
-}
-
-/* Adds "?name=value", or "&...". */
-static int add_query(struct client *c, char *path, size_t size,
-	const char *name, const char *value, struct error *err)
-{
-	size_t n = strlen(path);
-	char *escaped;
-	int added;
-
-	if (!value)
-		return 0;
-	escaped = curl_easy_escape(c->curl, value, 0);
-	added = escaped ? snprintf(path + n, size - n, "%c%s=%s",
-				  strchr(path, '?') ? '&' : '?', name, escaped)
-			: -1;
-	curl_free(escaped);
-	if (added < 0 || (size_t)added >= size - n)
-		return error_field(err, EINVAL, name, "is too long");
-	return 0;
 }
 
 int client_follow_events(struct client *c, const char *vm, const char *label,

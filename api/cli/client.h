@@ -37,6 +37,11 @@ int client_vm(struct client *c, const char *method, const char *id,
 	const char *rest, struct json_object *body, struct reply *ret,
 	struct error *err);
 
+/* All VMs with this label (NULL: any) and in this state (NULL: any), page by
+ * page: an array, the caller's. */
+int client_list(struct client *c, const char *label, const char *state,
+	struct json_object **ret, struct error *err);
+
 enum client_step {
 	CLIENT_GO_ON,
 	CLIENT_NO_INPUT, /* go on, without input from now */

@@ -42,7 +42,11 @@ static const char events_help[] =
 	"  -a, --all              begin with what is still known of the past\n"
 	"  -v, --vm NAME          of this VM alone\n"
 	"  -l, --label KEY[=VALUE] of VMs with this label alone\n";
-static const char ps_help[] = "  -q, --quiet  names alone\n";
+static const char ps_help[] =
+	"  -q, --quiet             names alone\n"
+	"  -l, --label KEY[=VALUE] VMs with this label alone\n"
+	"  -s, --state STATE       VMs in this state alone: \"Not started\",\n"
+	"                          Running, Paused or Exited\n";
 static const char top_help[] =
 	"Shows all VMs as they go. q leaves.\n"
 	"\n"

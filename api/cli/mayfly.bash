@@ -38,7 +38,7 @@ _mayfly() {
 		rm) options='--force --help' ;;
 		logs) options='--follow --help' ;;
 		wait) options='--timeout --help' ;;
-		ps) options='--quiet --help' ;;
+		ps) options='--quiet --label --state --help' ;;
 		events) options='--all --vm --label --help' ;;
 		top) options='--delay --number --help' ;;
 		*) options='--help' ;;

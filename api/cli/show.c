@@ -58,24 +58,29 @@ static void print_vms(struct json_object *vms)
 int cmd_ps(struct cli *cli, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"quiet", no_argument, NULL, 'q'}, {NULL}};
-	struct reply reply = {0};
+		{"quiet", no_argument, NULL, 'q'},
+		{"label", required_argument, NULL, 'l'},
+		{"state", required_argument, NULL, 's'}, {NULL}};
+	const char *label = NULL, *state = NULL;
 	struct json_object *vms;
 	bool quiet = false;
 	struct error err;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "q", options, NULL)) != -1) {
-		if (opt != 'q')
+	while ((opt = getopt_long(argc, argv, "ql:s:", options, NULL)) != -1) {
+		if (opt == 'q')
+			quiet = true;
+		else if (opt == 'l')
+			label = optarg;
+		else if (opt == 's')
+			state = optarg;
+		else
 			return cli_bad_option(argv);
-		quiet = true;
 	}
 	if (cli_count(argc, argv, 0, 0))
 		return EXIT_USAGE;
-	if (client_request(cli->client, "GET", "/v1/vms", NULL, NULL, 0, &reply,
-		    &err) < 0)
+	if (client_list(cli->client, label, state, &vms, &err) < 0)
 		return cli_fail(&err);
-	vms = get(reply.json, "vms");
 	if (quiet)
 		for (size_t i = 0; i < json_object_array_length(vms); i++)
 			puts(get_string(
@@ -84,7 +89,7 @@ int cmd_ps(struct cli *cli, int argc, char **argv)
 		puts(json_object_to_json_string_ext(vms, PLAIN));
 	else
 		print_vms(vms);
-	reply_fini(&reply);
+	json_object_put(vms);
 	return EXIT_DONE;
 }
 

@@ -153,22 +153,21 @@ static int show_once(struct cli *cli, struct look *before, struct error *err)
 {
 	static const char *const titles[] = {"NAME", "STATE", "CPU %", "MEMORY",
 		"EXITS/s", "DISK/s", "DISK BYTES/s", "RX/s", "TX/s", NULL};
-	struct reply reply = {0};
+	struct json_object *vms;
 	struct look now;
 	struct table t;
 
-	if (client_request(cli->client, "GET", "/v1/vms", NULL, NULL, 0, &reply,
-		    err) < 0)
+	if (client_list(cli->client, NULL, NULL, &vms, err) < 0)
 		return -err->code;
 	table_init(&t, titles);
-	look(cli, get(reply.json, "vms"), before, &now, &t);
+	look(cli, vms, before, &now, &t);
 	if (isatty(STDOUT_FILENO))
 		printf("\033[H\033[J");
 	printf("%zu VMs\n\n", now.n);
 	table_print(&t);
 	fflush(stdout);
 	table_fini(&t);
-	reply_fini(&reply);
+	json_object_put(vms);
 	free(before->vms);
 	*before = now;
 	return 0;

@@ -206,6 +206,50 @@ class Server(unittest.TestCase):
         self.call("DELETE", "/v1/vms/{id}", vm="b", expect=204)
         self.call("DELETE", "/v1/vms/{id}", vm="b", expect=404)
 
+    def pages(self, query, after=None):
+        """The ids on each page."""
+        pages = []
+        while True:
+            words = [query] if query else []
+            words += ["after=" + after] if after else []
+            r = self.call("GET", "/v1/vms", expect=200,
+                          query=f"?{'&'.join(words)}" if words else "").json()
+            pages.append([vm["id"] for vm in r["vms"]])
+            if "next" not in r:
+                return pages
+            after = r["next"]
+
+    def test_3_lists_page_by_page(self):
+        for n in range(5):
+            self.call("PUT", "/v1/vms/{id}", vm=f"page-{n}", expect=201, body={
+                "labels": {"odd": str(n % 2), "a.b/c": "1 & 2"}})
+        self.assertEqual(self.pages("limit=2"), [
+            ["page-0", "page-1"], ["page-2", "page-3"], ["page-4"]])
+        self.assertEqual(self.pages("limit=5"), [[
+            f"page-{n}" for n in range(5)]])
+        self.assertEqual(self.pages("limit=1000"), self.pages(""))
+        # A page is full of what matches, and the last one says so.
+        self.assertEqual(self.pages("limit=2&label=odd=0"), [
+            ["page-0", "page-2"], ["page-4"]])
+        self.assertEqual(self.pages("limit=2&label=odd%3D1"), [
+            ["page-1", "page-3"]])
+        self.assertEqual(self.pages("limit=9&label=a.b/c=1%20%26%202"),
+                         self.pages(""))
+        self.assertEqual(self.pages("label=od"), [[]])
+        self.assertEqual(self.pages("state=Not%20started"), self.pages(""))
+        self.assertEqual(self.pages("state=Running"), [[]])
+        # The VM that a page ended with goes, and comes again: as a new one.
+        after = self.call("GET", "/v1/vms", query="?limit=2").json()["next"]
+        self.call("DELETE", "/v1/vms/{id}", vm="page-1", expect=204)
+        self.assertEqual(self.pages("limit=2", after), [
+            ["page-2", "page-3"], ["page-4"]])
+        self.call("PUT", "/v1/vms/{id}", {}, vm="page-1", expect=201)
+        self.assertEqual(self.pages("limit=2", after), [
+            ["page-2", "page-3"], ["page-4", "page-1"]])
+        for n in range(5):
+            self.call("DELETE", "/v1/vms/{id}", vm=f"page-{n}", expect=204)
+        self.assertEqual(self.pages("limit=1"), [[]])
+
     def test_4_unknown_vms_are_404_and_bad_ids_400_everywhere(self):
         for method, path, op in self.contract.operations():
             if "{id}" not in path or (method, path) == ("PUT", "/v1/vms/{id}"):

@@ -201,3 +201,24 @@ def test_cli_tables_are_for_terminals(t):
         os.close(terminal)
         assert says in out, (words, out)
     mayfly(t, "rm", "seen")
+
+
+@native()
+def test_cli_lists_page_by_page_and_by_label_and_state(t):
+    names = [f"page-{n}" for n in range(1101)]
+    for n, name in enumerate(names):
+        t.api.ok("PUT", "/v1/vms/" + name, {"labels": {"third": f"a={n % 3}"}})
+    # The daemon sends 500 at a time.
+    assert [vm for vm in listed(t) if vm in names] == names
+    assert len(t.api.ok("GET", "/v1/vms?limit=500")["vms"]) == 500
+    out, _ = mayfly(t, "ps", "-q", "--label", "third=a=1")
+    assert out.split() == names[1::3], out
+    out, _ = mayfly(t, "ps", "-q", "-l", "third", "-s", "Not started")
+    assert out.split() == names, out
+    assert mayfly(t, "ps", "-q", "-l", "third", "-s", "Running")[0] == ""
+    _, err = mayfly(t, "ps", "--state", "running", status=1)
+    assert "state: must be Not started" in err, err
+    top, _ = mayfly(t, "top", "-n", "1")
+    assert f"{len(listed(t))} VMs" in top, top[:200]
+    for name in names:
+        t.api.ok("DELETE", "/v1/vms/" + name)

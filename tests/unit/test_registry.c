@@ -40,6 +40,39 @@ START_TEST(a_vm_is_found_by_its_id_until_it_is_removed)
 }
 END_TEST
 
+START_TEST(numbers_rise_and_find_the_next_vm)
+{
+	uint64_t second;
+
+	for (unsigned i = 0; i < 4; i++)
+		registry_add(&reg, &vms[i]);
+	ck_assert_ptr_eq(registry_after(&reg, 0), &vms[0]);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_uint_lt(vms[i].number, vms[i + 1].number);
+		ck_assert_ptr_eq(
+			registry_after(&reg, vms[i].number), &vms[i + 1]);
+	}
+	ck_assert_ptr_null(registry_after(&reg, vms[3].number));
+	second = vms[1].number;
+	registry_remove(&reg, &vms[1]);
+	ck_assert_ptr_eq(registry_after(&reg, second), &vms[2]);
+	/* Whoever comes again is new. */
+	registry_add(&reg, &vms[1]);
+	ck_assert_uint_lt(vms[3].number, vms[1].number);
+	ck_assert_ptr_eq(registry_after(&reg, vms[3].number), &vms[1]);
+}
+END_TEST
+
+START_TEST(no_number_is_given_twice_when_the_clock_goes_back)
+{
+	reg.last_number = UINT64_MAX / 2;
+	registry_add(&reg, &vms[0]);
+	registry_add(&reg, &vms[1]);
+	ck_assert_uint_eq(vms[0].number, UINT64_MAX / 2 + 1);
+	ck_assert_uint_eq(vms[1].number, UINT64_MAX / 2 + 2);
+}
+END_TEST
+
 START_TEST(all_of_many_are_found_and_listed_in_order)
 {
 	struct vm *vm;
@@ -80,6 +113,8 @@ int main(void)
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, a_vm_is_found_by_its_id_until_it_is_removed);
 	tcase_add_test(t, all_of_many_are_found_and_listed_in_order);
+	tcase_add_test(t, numbers_rise_and_find_the_next_vm);
+	tcase_add_test(t, no_number_is_given_twice_when_the_clock_goes_back);
 	tcase_add_test(t, removing_one_leaves_the_others);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
