@@ -303,6 +303,7 @@ static void ask_about(struct fleet *f)
 {
 	const struct timespec pause = {.tv_nsec = 20000000};
 	struct many *all = f->many;
+	struct fleet_stage *stage = f->stage, single = {0};
 	struct fleet_report *r = &f->report;
 
 	f->many = many_open(bench_daemon_socket(), 1);
@@ -310,7 +311,7 @@ static void ask_about(struct fleet *f)
 	r->get = percentiles_of(f->samples, ASKS);
 	run(f, "listing", ASKS / 10, ask_list, sample_answered);
 	r->list = percentiles_of(f->samples, ASKS / 10);
-	r->page = PAGE_OF_LIST;
+	f->stage = &single;
 	for (unsigned i = 0; i < SINGLE_STARTS; i++) {
 		f->offset = r->n + i;
 		run(f, NULL, 1, ask_put, put_answered);
@@ -322,6 +323,9 @@ static void ask_about(struct fleet *f)
 	f->offset = r->n;
 	run(f, "deleting", SINGLE_STARTS, ask_delete, delete_answered);
 	f->offset = 0;
+	f->stage = stage;
+	stage->failed += single.failed;
+	stage->refused += single.refused;
 	many_close(f->many);
 	f->many = all;
 }

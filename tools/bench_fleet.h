@@ -43,7 +43,6 @@ struct fleet_report {
 	struct fleet_stage stages[FLEET_STAGES_MAX];
 	/* While all of the last stage run. */
 	struct percentiles get, list, start;
-	unsigned page; /* VMs in one answer of `list` */
 	struct leftovers before, after;
 };
 
