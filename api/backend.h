@@ -238,6 +238,7 @@ enum api_event_kind {
 	API_EVENT_RESUMED,
 	API_EVENT_EXITED,
 	API_EVENT_DELETED,
+	API_EVENT_OOM, /* its process was killed: no memory was left */
 	API_EVENTS
 };
 
@@ -250,7 +251,8 @@ struct api_event {
 	struct vm_label *labels; /* the VM's, at that time */
 	unsigned n_labels;
 	pid_t pid;                   /* 0: it has none */
-	const char *reason, *detail; /* of EXITED; else NULL */
+	const char *reason;          /* of EXITED; else NULL */
+	const char *detail;          /* of EXITED and OOM; else NULL */
 };
 
 /* Someone who follows a console or the events. Embedded in its owner. */

@@ -159,6 +159,17 @@ static void exited(struct vm *vm)
 		vm_answer_all(&vm->waiters, NULL);
 }
 
+/* While its cgroup is there, which counts them. */
+static void note_oom(struct vm *vm)
+{
+	if (vm->exit.reason || !jail_oom_killed(vm->env->jail, &vm->process))
+		return;
+	vm->exit.reason = VM_EXIT_KILLED;
+	snprintf(vm->exit.detail, sizeof(vm->exit.detail),
+		"the host's kernel killed it: out of memory");
+	vm_publish(vm, API_EVENT_OOM);
+}
+
 /*
  * The process is dead. The kernel lets go of its taps some 30 ms later; until
  * then it counts as dying, and is not reaped: who hears that the VM has ended,
@@ -172,6 +183,7 @@ static void end_when_free(struct vm *vm)
 		loop_set_timer(vm->env->loop, &vm->taps_timer,
 			clock_ns() + TAPS_INTERVAL_NS) == 0)
 		return;
+	note_oom(vm);
 	status = jail_reap(vm->env->jail, &vm->process);
 	vm->process = (struct jail_process){.pid = 0};
 	record_exit(vm, status);

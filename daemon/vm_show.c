@@ -306,10 +306,10 @@ void vm_publish(struct vm *vm, enum api_event_kind kind)
 		.pid = vm->process.pid,
 	};
 
-	if (kind == API_EVENT_EXITED) {
+	if (kind == API_EVENT_EXITED)
 		e.reason = vm_exit_reason_name(vm->exit.reason);
+	if (kind == API_EVENT_EXITED || kind == API_EVENT_OOM)
 		e.detail = vm->exit.detail;
-	}
 	events_publish(vm->env->events, &e);
 	vm_log_event(vm, kind);
 }

@@ -396,6 +396,29 @@ void cgroup_entry_close(struct cgroup_entry *e)
 	e->n_procs = 0;
 }
 
+uint64_t cgroup_oom_kills(const struct cgroup_tree *t, const char *name)
+{
+	const char *file = t->version == JAIL_CGROUP_V2 ? "memory.events"
+							: "memory.oom_control";
+	uint64_t kills = 0;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		_cleanup_close_ int dir = openat(t->parent_fd[i], name,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		char text[512];
+		const char *at;
+
+		if (dir < 0 || !t->has_memory[i])
+			continue;
+		read_at(dir, file, text, sizeof(text));
+		/* "oom_kill 1", beside "oom_kill_disable 0" or so. */
+		at = strstr(text, "\noom_kill ");
+		if (at)
+			kills += strtoull(at + strlen("\noom_kill "), NULL, 10);
+	}
+	return kills;
+}
+
 int cgroup_remove(const struct cgroup_tree *t, const char *name)
 {
 	int result = 0;

@@ -56,6 +56,10 @@ int cgroup_make(struct cgroup_tree *t, const char *name,
 	struct error *err);
 void cgroup_entry_close(struct cgroup_entry *e);
 
+/* How many of the group's processes the kernel has killed because memory had
+ * run out, the group's or the host's. */
+uint64_t cgroup_oom_kills(const struct cgroup_tree *t, const char *name);
+
 /* Kills what is left in the group and removes it: 0, or -EBUSY if it would not
  * go. */
 int cgroup_remove(const struct cgroup_tree *t, const char *name);

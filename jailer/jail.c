@@ -303,6 +303,11 @@ int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
 	return 0;
 }
 
+bool jail_oom_killed(const struct jail *j, const struct jail_process *p)
+{
+	return p->name[0] && cgroup_oom_kills(&j->cgroups, p->name) > 0;
+}
+
 int jail_reap(struct jail *j, struct jail_process *p)
 {
 	int status = 0;

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -60,6 +61,10 @@ struct jail_process {
  */
 int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
 	unsigned n_threads, struct jail_process *ret, struct error *err);
+
+/* Before it is reaped: whether it was the kernel that killed it, because memory
+ * had run out, the host's or the cgroup's. */
+bool jail_oom_killed(const struct jail *j, const struct jail_process *p);
 
 /*
  * After the pidfd became readable: reaps, returns the wait status (as waitpid),

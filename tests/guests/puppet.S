@@ -9,6 +9,7 @@
  *   f  flood the console until the next letter
  *   i  run code where there is no memory
  *   m  write nonsense to the first virtio device
+ *   e  eat: write to each page from 4 to 14 MiB
  *
  * Anything else is printed back.
  */
@@ -50,6 +51,8 @@ act:
 	je	nowhere
 	cmpb	$'m', %al
 	je	nonsense
+	cmpb	$'e', %al
+	je	eat
 	call	putc
 	jmp	next
 
@@ -135,6 +138,16 @@ nonsense:
 	call	print
 	jmp	next
 
+eat:
+	movl	$0x400000, %edi
+1:	incb	(%rdi)
+	addl	$4096, %edi
+	cmpl	$0xe00000, %edi
+	jb	1b
+	leaq	eaten(%rip), %rsi
+	call	print
+	jmp	next
+
 /* Maps the physical address in EAX; RDI: where. */
 look_at:
 	orl	$LARGE_PAGE, %eax
@@ -185,6 +198,7 @@ clock:
 hello:	.asciz "puppet ready\n"
 tick:	.asciz "tick "
 survived: .asciz "still here\n"
+eaten:	.asciz "eaten\n"
 digits:	.ascii "0123456789abcdef"
 	.balign 8
 empty:	.word 0

@@ -387,6 +387,50 @@ START_TEST(what_an_earlier_daemon_left_empty_is_removed)
 }
 END_TEST
 
+/* What the kernel writes there, and what it says. */
+static const struct {
+	bool v2;
+	const char *text;
+	uint64_t kills;
+} accounts[] = {
+	{true, "low 0\nhigh 3\nmax 5\noom 4\noom_kill 2\noom_group_kill 1\n",
+		2},
+	{true, "low 0\nhigh 0\nmax 9\noom 9\noom_kill 0\noom_group_kill 7\n",
+		0},
+	{true, "low 0\nhigh 0\nmax 0\noom 1\n", 0},
+	{false, "oom_kill_disable 1\nunder_oom 1\noom_kill 1\n", 1},
+	{false, "oom_kill_disable 1\nunder_oom 1\noom_kill 0\n", 0},
+	{false, "oom_kill_disable 1\nunder_oom 1\n", 0},
+	{false, "", 0},
+};
+
+START_TEST(the_kernels_kills_are_counted)
+{
+	if (accounts[_i].v2) {
+		make_dir("unified");
+		make_file("unified/cgroup.controllers", "memory pids");
+		make_dir("unified/mayfly");
+		make_file("unified/mayfly/cgroup.subtree_control",
+			"xxxxxxxx memory pids\n");
+		add_mount("unified", "cgroup2", "rw");
+	} else {
+		make_dir("memory");
+		make_dir("pids");
+		add_mount("pids", "cgroup", "rw,pids");
+		add_mount("memory", "cgroup", "rw,memory");
+	}
+	open_tree();
+	ck_assert(tree.memory);
+	ck_assert_uint_eq(cgroup_oom_kills(&tree, "vm"), 0);
+	make_dir(accounts[_i].v2 ? "unified/mayfly/vm" : "memory/mayfly/vm");
+	make_file(accounts[_i].v2 ? "unified/mayfly/vm/memory.events"
+				  : "memory/mayfly/vm/memory.oom_control",
+		accounts[_i].text);
+	ck_assert_uint_eq(cgroup_oom_kills(&tree, "vm"), accounts[_i].kills);
+	ck_assert_uint_eq(cgroup_oom_kills(&tree, "other"), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cgroup");
@@ -408,6 +452,8 @@ int main(void)
 	tcase_add_test(g, a_group_that_cannot_be_limited_is_not_left_behind);
 	tcase_add_test(g, a_group_that_is_in_use_is_refused_and_left_alone);
 	tcase_add_test(g, removing_what_is_gone_is_no_error);
+	tcase_add_loop_test(g, the_kernels_kills_are_counted, 0,
+		sizeof(accounts) / sizeof(accounts[0]));
 	tcase_add_checked_fixture(real, open_real, close_real);
 	if (geteuid() == 0) {
 		tcase_add_test(

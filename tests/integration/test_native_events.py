@@ -1,0 +1,78 @@
+"""GET /v1/events: what is not told by a request's own answer."""
+
+import json
+import os
+
+import images
+import proc
+from guests import puppet
+from harness import Skip, native
+
+
+class Events:
+    """Follows the events of one VM."""
+
+    def __init__(self, vm, timeout=20):
+        self.vm = vm
+        self._conn, self._answer = vm.daemon.api.stream(
+            f"/v1/events?vm={vm.id}", timeout=timeout)
+        assert self._answer.status == 200, self._answer.status
+
+    def next(self):
+        """The next event's data; blocks until it comes."""
+        while True:
+            line = self._answer.readline()
+            assert line, "the stream ended"
+            if line.startswith(b"data: "):
+                return json.loads(line[len(b"data: "):])
+
+    def close(self):
+        self._conn.close()
+
+
+def memory_files(vm):
+    """(limit, usage): of the cgroup that limits its memory."""
+    for directory in proc.cgroup_dirs(vm.id):
+        for limit, usage in (("memory.max", "memory.current"),
+                             ("memory.limit_in_bytes",
+                              "memory.usage_in_bytes")):
+            path = os.path.join(directory, limit)
+            if os.path.exists(path):
+                return path, os.path.join(directory, usage)
+    raise Skip("this host's cgroups do not limit memory")
+
+
+@native()
+def test_oom_is_told(t):
+    vm = puppet(t, mem_mib=16)
+    limit, usage = memory_files(vm)
+    # Room for 4 MiB more; the guest writes to 10.
+    with open(usage, encoding="ascii") as f:
+        room = int(f.read()) + 4 * images.MIB
+    with open(limit, "w", encoding="ascii") as f:
+        f.write(str(room))
+    events = Events(vm)
+    vm.type("e")
+    oom = events.next()
+    assert (oom["type"], oom["vm"]) == ("oom", vm.id), oom
+    assert "out of memory" in oom["detail"] and oom["pid"], oom
+    exited = events.next()
+    assert (exited["type"], exited["reason"]) == ("exited", "killed"), exited
+    assert exited["detail"] == oom["detail"], exited
+    events.close()
+    assert vm.exit == {"reason": "killed", "signal": 9,
+                       "detail": oom["detail"]}, vm.exit
+    assert "eaten" not in vm.console.text()
+
+
+@native()
+def test_a_killed_vm_is_not_taken_for_oom(t):
+    vm = puppet(t)
+    vm.type("e")
+    vm.expect("eaten")
+    events = Events(vm)
+    os.kill(vm.pid, 9)
+    exited = events.next()
+    assert (exited["type"], exited["reason"]) == ("exited", "killed"), exited
+    assert "detail" not in exited, exited
+    events.close()
