@@ -5,8 +5,9 @@
         vm = t.vm(images.puppet(), start=True)
 
 A test is a function test_* in a file test_*.py, marked @native (a guest of our
-own is enough; runs on any /dev/kvm) or @linux (a real Linux has to run at a
-bearable speed). What `t` hands out is taken back when the test ends; what
+own is enough; runs on any /dev/kvm), @linux (a real Linux has to run at a
+bearable speed) or @package (the Debian package is installed, with whatever
+guest KVM can run). What `t` hands out is taken back when the test ends; what
 t.shared() made stays for the file's other tests.
 """
 
@@ -20,6 +21,7 @@ import mayfly
 
 NATIVE_LIMIT = 60
 LINUX_LIMIT = 120
+PACKAGE_LIMIT = 150
 
 
 def program(build):
@@ -49,6 +51,10 @@ def native(limit=NATIVE_LIMIT):
 
 def linux(limit=LINUX_LIMIT):
     return _mark("linux", limit)
+
+
+def package(limit=PACKAGE_LIMIT):
+    return _mark("package", limit)
 
 
 def eventually(what, check, timeout=10, interval=0.01):
@@ -134,6 +140,7 @@ class Context:
         self.build = file.build
         self.vms = []
         self._cleanups = []
+        self._explanations = []
         self._dir = None
         running = file.running_daemon
         self._log_start = running.log_size() if running else 0
@@ -155,6 +162,10 @@ class Context:
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    def explain(self, f):
+        """f() -> text that a person wants to see when the test failed."""
+        self._explanations.append(f)
 
     def cleanup(self, f, *args):
         self._cleanups.append((f, args))
@@ -195,6 +206,11 @@ class Context:
             out.append(f"--- log of mayflyd, pid {daemon.pid}")
             out.append(daemon.log_tail(
                 40, self._log_start if shared else 0))
+        for f in self._explanations:
+            try:
+                out.append(f())
+            except Exception as e:
+                out.append(f"(no more to see: {e})")
         return "\n".join(out)
 
     def close(self):

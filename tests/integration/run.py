@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the integration tests: real guests on this machine's KVM.
 
-  run.py [--kind native|linux|all] [--list] [NAME...]
+  run.py [--kind native|linux|package|all] [--list] [NAME...]
 
 A NAME picks the tests whose name holds it. One line per test, and a last line
 with the counts; the status is 1 when a test failed. MAYFLY_BUILD names the
@@ -189,7 +189,7 @@ def linux_problem(build):
 def main():
     parser = argparse.ArgumentParser(
         description="Integration tests with real guests.")
-    parser.add_argument("--kind", choices=("native", "linux", "all"),
+    parser.add_argument("--kind", choices=("native", "linux", "package", "all"),
                         default="all")
     parser.add_argument("--list", action="store_true",
                         help="print the names and stop")
@@ -202,7 +202,7 @@ def main():
              and (not args.names or any(n in x[1] for n in args.names))]
     if args.list:
         for _, name, f in tests:
-            print(f"{f.kind:6} {name}")
+            print(f"{f.kind:7} {name}")
         return 0
     if not tests:
         print("no test of that name", file=sys.stderr)

@@ -1,0 +1,175 @@
+"""The Debian package, on a clean system with systemd: from its installation to
+its purge, in this order. The guest is Linux where KVM can run that."""
+
+import json
+import os
+import subprocess
+import tempfile
+
+import images
+import proc
+from guests import GREETING
+from harness import eventually, package, program, scaled
+from system import HERE, System, Vm
+from system import package as package_file
+
+
+class Tiny:
+    """tests/guests/puppet.S: it echoes."""
+
+    def __init__(self, system):
+        self.options = ["--kernel", system.put(images.puppet_kernel()),
+                        "--memory", "16"]
+
+    def greet(self, vm):
+        vm.expect("puppet ready", 10)
+
+    def check(self, vm):
+        vm.type("?")
+        vm.expect(r"\?", 10)
+
+
+class Linux:
+    """Debian's kernel, with a shell."""
+
+    def __init__(self, system):
+        self.options = [
+            "--kernel", system.put(images.bzimage(), "vmlinuz"),
+            "--initrd", system.put(images.initrd(), "initrd"),
+            "--root", system.put(images.rootfs(), "root.ext4"),
+            "--append", "console=ttyS0 quiet mayfly.shell=plain",
+            "--memory", "128"]
+
+    def greet(self, vm):
+        vm.expect(GREETING, scaled(20))
+
+    def check(self, vm):
+        assert vm.sh("uname -s", scaled(10)) == "Linux"
+
+
+def runs_linux(build):
+    return subprocess.run([program(build), "--probe"], check=False,
+                          stdin=subprocess.DEVNULL,
+                          capture_output=True).returncode == 0
+
+
+class Installed:
+    """The one system of this file, with the package."""
+
+    def __init__(self, t):
+        directory = tempfile.mkdtemp(prefix="system", dir=t.file.dir)
+        self.system = System(directory)
+        t.file.at_close(self.system.close)
+        self.before = self.system.files()
+        self.deb = self.system.put(package_file())
+        self.system.run("dpkg", "--install", self.deb, timeout=60)
+        self.system.run("useradd", "--groups", "mayfly", "member")
+        self.system.run("useradd", "stranger")
+        kind = Linux if runs_linux(t.build) else Tiny
+        self.guest = kind(self.system)
+        self.vms = []
+
+    def mayfly(self, *words, user="member"):
+        return self.system.run("mayfly", *words, user=user)
+
+    def boot(self, name):
+        """A running guest, the group's work."""
+        self.mayfly("create", name, *self.guest.options)
+        self.mayfly("start", name)
+        vm = Vm(self.system, name)
+        self.vms.append(vm)
+        self.guest.greet(vm)
+        return vm
+
+    def some_vm(self):
+        return self.vms[0] if self.vms else self.boot("first")
+
+    def journal(self, *more):
+        return self.system.run("journalctl", "--unit", "mayfly.service",
+                               "--no-pager", *more)
+
+
+def installed(t):
+    it = getattr(t.file, "installed", None)
+    if not it:
+        it = t.file.installed = Installed(t)
+    t.explain(lambda: it.journal("--lines", "40"))
+    return it
+
+
+@package()
+def test_package_starts_its_service_on_a_clean_system(t):
+    it = installed(t)
+    system = it.system
+    for unit in "mayfly.service", "mayfly.socket":
+        assert system.is_active(unit), system.run("systemctl", "status", unit)
+        assert system.show(unit, "UnitFileState") == "enabled"
+    assert system.show("mayfly.service", "StatusText") == "0 VMs"
+    stat = system.run("stat", "--format", "%A %U %G", "/run/mayfly",
+                      "/run/mayfly/mayfly.sock").splitlines()
+    assert stat == ["drwx--x--x root root", "srw-rw---- root mayfly"], stat
+    # Its documentation and all it is made of.
+    listed = system.run("dpkg", "--listfiles", "mayfly").split()
+    for path in ("/usr/sbin/mayflyd", "/usr/bin/mayfly",
+                 "/usr/libexec/mayfly/mayfly-vmm",
+                 "/usr/share/man/man1/mayfly.1.gz",
+                 "/usr/share/man/man8/mayflyd.8.gz",
+                 "/usr/share/bash-completion/completions/mayfly",
+                 "/usr/share/zsh/vendor-completions/_mayfly",
+                 "/usr/share/doc/mayfly/copyright"):
+        assert path in listed, path
+    assert system.call("dpkg", "--verify", "mayfly").stdout == ""
+
+
+@package()
+def test_package_lets_its_group_boot_a_guest_and_nobody_else(t):
+    it = installed(t)
+    system = it.system
+    refused = system.call("mayfly", "ps", user="stranger")
+    assert refused.returncode != 0 and "may you write" in refused.stderr, (
+        refused)
+    vm = it.some_vm()
+    it.guest.check(vm)
+    answer = system.run("curl", "--silent", "--unix-socket",
+                        "/run/mayfly/mayfly.sock", "http://localhost/v1/vms",
+                        user="member")
+    assert [x["id"] for x in json.loads(answer)["vms"]] == [vm.id], answer
+    # Who did it stands in the journal, and how grave it is.
+    uid = system.run("id", "--user", "member").strip()
+    lines = [json.loads(x) for x in
+             it.journal("--output", "json").splitlines()]
+    made, = [x for x in lines if "event=api_change" in x["MESSAGE"]
+             and f"path=\"/v1/vms/{vm.id}\"" in x["MESSAGE"]]
+    assert f" uid={uid} " in made["MESSAGE"], made
+    assert "status=201" in made["MESSAGE"], made
+    assert made["PRIORITY"] == "6", made
+    eventually("the service's status", lambda: system.show(
+        "mayfly.service", "StatusText") == "1 VM")
+
+
+@package()
+def test_package_can_be_removed_and_purged_without_a_trace(t):
+    it = installed(t)
+    system = it.system
+    vm = it.some_vm()
+    outer = proc.children(system.pid)
+    assert outer
+    it.system.run("dpkg", "--remove", "mayfly", timeout=60)
+    # The guest went with it, and so did whatever is called Mayfly.
+    assert system.processes("mayfly") == {}, system.processes("mayfly")
+    assert system.cgroups("mayfly") == [], system.cgroups("mayfly")
+    if vm.console:
+        vm.console.close()
+    system.run("dpkg", "--purge", "mayfly", timeout=60)
+    for user in "member", "stranger":
+        system.run("userdel", user)
+    after = system.files()
+    new = {x for x in after - it.before if HERE not in x}
+    gone = it.before - after
+    assert (new, gone) == (set(), set()), (sorted(new), sorted(gone))
+    assert system.call("getent", "group", "mayfly").returncode == 2
+    units = system.run("systemctl", "list-units", "--all", "--plain",
+                       "--no-legend", "mayfly*")
+    assert units == "", units
+    assert os.path.exists(f"/proc/{system.pid}")
+    t.file.installed = None
