@@ -238,7 +238,8 @@ enum api_event_kind {
 	API_EVENT_RESUMED,
 	API_EVENT_EXITED,
 	API_EVENT_DELETED,
-	API_EVENT_OOM, /* its process was killed: no memory was left */
+	API_EVENT_OOM,       /* its process was killed: no memory was left */
+	API_EVENT_THROTTLED, /* a rate limiter has begun to hold it back */
 	API_EVENTS
 };
 
@@ -250,9 +251,12 @@ struct api_event {
 	const char *vm;
 	struct vm_label *labels; /* the VM's, at that time */
 	unsigned n_labels;
-	pid_t pid;                   /* 0: it has none */
-	const char *reason;          /* of EXITED; else NULL */
-	const char *detail;          /* of EXITED and OOM; else NULL */
+	pid_t pid;          /* 0: it has none */
+	const char *reason; /* of EXITED; else NULL */
+	/* Of EXITED and OOM; of THROTTLED, where it is a network's: which way;
+	 * else NULL. */
+	const char *detail;
+	const char *device; /* of THROTTLED: "drives/data"; else NULL */
 };
 
 /* Someone who follows a console or the events. Embedded in its owner. */

@@ -23,7 +23,8 @@ struct follower {
 
 /* In the order of enum api_event_kind. */
 static const char *const kinds[API_EVENTS] = {"created", "started",
-	"guest_ready", "paused", "resumed", "exited", "deleted", "oom"};
+	"guest_ready", "paused", "resumed", "exited", "deleted", "oom",
+	"throttled"};
 
 static void add_time(struct json_object *o, uint64_t time_ms)
 {
@@ -56,6 +57,8 @@ static void format(struct follower *f, const struct api_event *e)
 		json_add_int(o, "pid", e->pid);
 	if (e->reason)
 		json_add_string(o, "reason", e->reason);
+	if (e->device)
+		json_add_string(o, "device", e->device);
 	if (e->detail && e->detail[0])
 		json_add_string(o, "detail", e->detail);
 	if (e->lost)

@@ -228,6 +228,7 @@ static void backend_events_open(
 	struct daemon *d = ctx;
 
 	events_reader_open(d->env.events, r, after);
+	throttle_watch_start(&d->throttle);
 }
 
 static int backend_wait(void *ctx, const char *id, uint64_t timeout_ns,

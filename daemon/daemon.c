@@ -145,6 +145,7 @@ static int open_env(
 	d->env.events = events_create();
 	if (!d->env.events)
 		return error_set(err, ENOMEM, "out of memory");
+	throttle_watch_init(&d->throttle, d->loop, &d->vms, d->env.events);
 	d->env.gone = vm_gone;
 	d->env.arg = d;
 	if (d->env.kvm_fd >= 0 && ask_cpuid(d, err) < 0)
@@ -363,6 +364,7 @@ void daemon_close(struct daemon *d)
 	listener_close(&d->listener);
 	api_server_destroy(d->server);
 	sampler_destroy(d->sampler);
+	throttle_watch_fini(&d->throttle);
 	if (d->env.jail)
 		jail_destroy(d->env.jail);
 	host_close(&d->host);

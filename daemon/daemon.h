@@ -11,6 +11,7 @@
 #include "daemon/registry.h"
 #include "daemon/sampler.h"
 #include "daemon/service.h"
+#include "daemon/throttle.h"
 
 struct daemon {
 	struct loop *loop;
@@ -21,6 +22,7 @@ struct daemon {
 	struct service service;
 	struct api_server *server;
 	struct sampler *sampler;
+	struct throttle_watch throttle;
 	struct loop_source http, hangups, scrapes, signals;
 	int signal_fd, state_fd;
 	unsigned max_vms;

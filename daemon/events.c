@@ -41,6 +41,7 @@ static void forget(struct api_event *event)
 	free((void *)(uintptr_t)event->vm);
 	free((void *)(uintptr_t)event->reason);
 	free((void *)(uintptr_t)event->detail);
+	free((void *)(uintptr_t)event->device);
 	*event = (struct api_event){0};
 }
 
@@ -101,8 +102,14 @@ void events_publish(struct events *e, const struct api_event *event)
 	to->vm = copy(event->vm);
 	to->reason = copy(event->reason);
 	to->detail = copy(event->detail);
+	to->device = copy(event->device);
 	copy_labels(to, event);
 	wake(e);
+}
+
+bool events_are_followed(const struct events *e)
+{
+	return e->readers;
 }
 
 void events_end(struct events *e)

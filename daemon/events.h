@@ -18,8 +18,10 @@ struct events;
 struct events *events_create(void);
 void events_destroy(struct events *e); /* NULL is fine; has no readers */
 
-/* e->vm, labels, reason and detail are copied. e NULL: nobody listens. */
+/* All that e points to is copied. e NULL: nobody listens. */
 void events_publish(struct events *e, const struct api_event *event);
+/* Whether anybody follows them now. */
+bool events_are_followed(const struct events *e);
 /* No more will come: readers are told when they have read what there is. */
 void events_end(struct events *e);
 

@@ -61,6 +61,7 @@ void vm_destroy(struct vm *vm)
 	taps_close(&vm->taps);
 	vm_config_fini(&vm->config);
 	vm_mmds_fini(&vm->mmds);
+	free(vm->throttle_seen);
 	free(vm);
 }
 

@@ -31,6 +31,7 @@
 #include <sys/queue.h>
 
 struct vm;
+struct throttle_seen;
 
 /* What all VMs of a daemon share; borrowed by each. */
 struct vm_env {
@@ -153,6 +154,10 @@ struct vm {
 	pid_t memory_pid; /* whose it is; 0: not known */
 	uint64_t sampled_ns;
 
+	/* throttle.c's; NULL: nobody has looked yet. */
+	struct throttle_seen *throttle_seen;
+	uint64_t throttle_since_ns;
+
 	/* Deleting, without a process: until its taps are free. */
 	struct loop_timer taps_timer;
 	unsigned taps_tries;
@@ -264,6 +269,10 @@ void vm_change_free(struct vm_change *c); /* NULL is fine */
 const char *vm_exit_reason_name(enum vm_exit_reason r);
 /* Tells those who follow the events. */
 void vm_publish(struct vm *vm, enum api_event_kind kind);
+/* A limiter holds a device back: "drives/data"; direction: NULL, or of a
+ * network interface. */
+void vm_publish_throttled(
+	const struct vm *vm, const char *device, const char *direction);
 
 /* Of 4 KiB. */
 static inline uint32_t vm_balloon_pages(uint32_t mib)

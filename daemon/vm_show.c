@@ -296,15 +296,20 @@ int vm_device_state(
 	return 0;
 }
 
-void vm_publish(struct vm *vm, enum api_event_kind kind)
+static struct api_event event_of(const struct vm *vm, enum api_event_kind kind)
 {
-	struct api_event e = {
+	return (struct api_event){
 		.kind = kind,
 		.vm = vm->id,
 		.labels = vm->config.labels,
 		.n_labels = vm->config.n_labels,
 		.pid = vm->process.pid,
 	};
+}
+
+void vm_publish(struct vm *vm, enum api_event_kind kind)
+{
+	struct api_event e = event_of(vm, kind);
 
 	if (kind == API_EVENT_EXITED)
 		e.reason = vm_exit_reason_name(vm->exit.reason);
@@ -312,4 +317,14 @@ void vm_publish(struct vm *vm, enum api_event_kind kind)
 		e.detail = vm->exit.detail;
 	events_publish(vm->env->events, &e);
 	vm_log_event(vm, kind);
+}
+
+void vm_publish_throttled(
+	const struct vm *vm, const char *device, const char *direction)
+{
+	struct api_event e = event_of(vm, API_EVENT_THROTTLED);
+
+	e.device = device;
+	e.detail = direction;
+	events_publish(vm->env->events, &e);
 }

@@ -19,14 +19,15 @@ static void print_event(struct cli *cli, const char *data)
 	struct json_object *o = json_tokener_parse(data);
 	const char *reason = get_string(o, "reason");
 	const char *detail = get_string(o, "detail");
+	const char *what = reason[0] ? reason : get_string(o, "device");
 
 	if (cli->json)
 		puts(data);
 	else
 		printf("%s  %-11s  %s%s%s%s%s\n", get_string(o, "time"),
 			get_string(o, "type"), get_string(o, "vm"),
-			reason[0] ? "  " : "", reason, detail[0] ? ": " : "",
-			detail);
+			what[0] ? "  " : "", what,
+			detail[0] ? (what[0] ? ": " : "  ") : "", detail);
 	fflush(stdout);
 	json_object_put(o);
 }

@@ -2,11 +2,12 @@
 
 import json
 import os
+import time
 
 import images
 import proc
 from guests import puppet
-from harness import Skip, native
+from harness import Skip, eventually, native
 
 
 class Events:
@@ -75,4 +76,25 @@ def test_a_killed_vm_is_not_taken_for_oom(t):
     exited = events.next()
     assert (exited["type"], exited["reason"]) == ("exited", "killed"), exited
     assert "detail" not in exited, exited
+    events.close()
+
+
+@native()
+def test_throttling_is_told_once(t):
+    vm = puppet(t)
+    t.api.ok("PATCH", vm.url("serial"), {"rate_limiter": {
+        "bandwidth": {"size": 4000, "refill_time": 1000}}})
+    events = Events(vm)
+    vm.type("f")
+    throttled = events.next()
+    assert (throttled["type"], throttled["device"]) == (
+        "throttled", "serial"), throttled
+    # It goes on for more than another look of the daemon's.
+    before = vm.get()["counters"]["console_limited"]
+    eventually("more of it", lambda: vm.get()["counters"][
+        "console_limited"] > before + 4000)
+    time.sleep(2.2)
+    vm.pause()
+    paused = events.next()
+    assert paused["type"] == "paused", paused
     events.close()
