@@ -71,7 +71,8 @@ START_TEST(what_a_process_touches_is_seen)
 	memset(p, 1, size / 2);
 	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
 	ck_assert_int_eq(memory_sample_read(fd, &after), 0);
-	ck_assert_uint_ge(after.pss_bytes, before.pss_bytes + size / 2);
+	/* The share of its libraries goes down when another maps them, too. */
+	ck_assert_uint_ge(after.pss_bytes, before.pss_bytes + size / 4);
 	ck_assert_uint_ge(
 		after.anonymous_bytes, before.anonymous_bytes + size / 2);
 	ck_assert_uint_lt(after.anonymous_bytes, before.anonymous_bytes + size);
