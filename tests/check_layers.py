@@ -35,10 +35,11 @@ BELONGS = {
     r"\bTUN(SET|GET|ATTACH|DETACH)\w*": [
         "net/", "jailer/seccomp_programs.c"],
     r"\bioctl\s*\([^;]*\bKVM_\w+": ["vmm/kvm.c"],
-    # Paths are opened by the daemon, by the jail's maker, and by the command
-    # that its user runs.
+    # Paths are opened by the daemon, by the jail's maker, and by the commands
+    # that their user runs.
     r"\b(open|openat|openat2|creat|fopen|opendir)\s*\(": [
-        "daemon/", "jailer/", "net/tap.c", "vmm/probe.c", "api/cli/"],
+        "daemon/", "jailer/", "net/tap.c", "vmm/probe.c", "api/cli/",
+        "api/firecracker/"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)

@@ -111,12 +111,13 @@ static int refused(long status, const char *body, struct error *err)
 	struct json_object *o = body ? json_tokener_parse(body) : NULL;
 	struct json_object *fault = NULL;
 	const char *text = NULL;
+	int code = status == 404 ? ENOENT : status == 409 ? EEXIST : EREMOTEIO;
 	int r;
 
 	if (json_object_object_get_ex(o, "fault_message", &fault))
 		text = json_object_get_string(fault);
-	r = text ? error_set(err, EREMOTEIO, "%s", text)
-		 : error_set(err, EREMOTEIO, "mayflyd answered %ld", status);
+	r = text ? error_set(err, code, "%s", text)
+		 : error_set(err, code, "mayflyd answered %ld", status);
 	json_object_put(o);
 	return r;
 }
@@ -303,6 +304,36 @@ static size_t on_stream(char *data, size_t size, size_t n, void *arg)
 	return f->left ? 0 : size * n;
 }
 
+static void take_step(struct follow *f, enum client_step step)
+{
+	f->no_input |= step == CLIENT_NO_INPUT;
+	f->left |= step == CLIENT_LEAVE;
+}
+
+/* Until something comes, or a second is over. */
+static void wait_a_little(struct follow *f, CURLM *multi)
+{
+	const struct client_stream *s = f->s;
+	bool listens = s->input_fd >= 0 && !f->no_input;
+	struct curl_waitfd fds[2], *in = NULL, *control = NULL;
+	unsigned n_fds = 0;
+	int n = 0;
+
+	if (listens)
+		*(in = &fds[n_fds++]) = (struct curl_waitfd){
+			.fd = s->input_fd, .events = CURL_WAIT_POLLIN};
+	if (s->control)
+		*(control = &fds[n_fds++]) = (struct curl_waitfd){
+			.fd = s->control_fd, .events = CURL_WAIT_POLLIN};
+	curl_multi_poll(multi, fds, n_fds, 1000, &n);
+	if (n == 0 && s->idle)
+		take_step(f, s->idle(s->arg));
+	if (control && control->revents)
+		take_step(f, s->control(s->arg));
+	if (in && in->revents && !f->left)
+		take_step(f, s->input(s->arg));
+}
+
 /* Until the transfer is done, or somebody leaves. */
 static CURLcode pump(struct follow *f, CURLM *multi)
 {
@@ -310,20 +341,10 @@ static CURLcode pump(struct follow *f, CURLM *multi)
 	CURLMsg *m;
 
 	while (running && !f->left) {
-		struct curl_waitfd in = {
-			.fd = f->s->input_fd, .events = CURL_WAIT_POLLIN};
-		bool listens = in.fd >= 0 && !f->no_input;
-		enum client_step step = CLIENT_GO_ON;
-
 		if (curl_multi_perform(multi, &running) != CURLM_OK)
 			return CURLE_RECV_ERROR;
-		if (!running || f->left)
-			break;
-		curl_multi_poll(multi, &in, listens, 1000, &n);
-		if (listens && in.revents)
-			step = f->s->input(f->s->arg);
-		f->no_input |= step == CLIENT_NO_INPUT;
-		f->left |= step == CLIENT_LEAVE;
+		if (running && !f->left)
+			wait_a_little(f, multi);
 	}
 	m = curl_multi_info_read(multi, &n);
 	return m ? m->data.result : CURLE_OK;

@@ -2,8 +2,9 @@
 
 /*
  * The daemon's API over its Unix socket, by libcurl. One thread; errors are of
- * the control path. What the daemon refuses is an error with its own sentence
- * and the code EREMOTEIO.
+ * the control path. What the daemon refuses is an error with its own sentence,
+ * and the code ENOENT (404), EEXIST (409) or EREMOTEIO; ECONNREFUSED and EIO:
+ * there was no daemon, or none any more.
  */
 
 #include "base/error.h"
@@ -53,6 +54,11 @@ struct client_stream {
 	enum client_step (*output)(void *arg, const void *data, size_t len);
 	int input_fd; /* -1: none */
 	enum client_step (*input)(void *arg);
+	/* Another descriptor that is listened to in any case; NULL: none. */
+	enum client_step (*control)(void *arg);
+	int control_fd;
+	/* A second went by without anything; NULL: so it does. */
+	enum client_step (*idle)(void *arg);
 	void *arg;
 };
 
