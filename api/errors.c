@@ -6,7 +6,8 @@
 /*
  * An error that names a field is the fault of what the request asked for, even
  * where the system found it (a missing file, too much memory): 400. What is in
- * no row is ours: 500.
+ * no row is ours: 500. What may be tried again later is 429 where somebody set
+ * a limit, and 503 where the host has no room.
  */
 static const struct {
 	int code;
@@ -20,11 +21,18 @@ static const struct {
 	{EMSGSIZE, 413, 413},
 	{ENOBUFS, 429, 429},
 	{EIO, 500, 500},
-	{EMFILE, 500, 500},
-	{ENFILE, 500, 500},
+	{EAGAIN, 503, 503},
+	{ENOMEM, 503, 400},
+	{EMFILE, 503, 503},
+	{ENFILE, 503, 503},
 	{ESHUTDOWN, 503, 503},
 	{ETIMEDOUT, 504, 504},
 };
+
+unsigned http_retry_after_s(unsigned status)
+{
+	return status == 429 || status == 503 ? 1 : 0;
+}
 
 unsigned http_status(const struct error *e)
 {

@@ -219,6 +219,17 @@ static void count_time(const struct exchange *x)
 			clock_ns() - x->req.received_ns);
 }
 
+static void add_retry_after(struct exchange *x)
+{
+	unsigned seconds = http_retry_after_s(x->status);
+	char number[12];
+
+	if (seconds == 0)
+		return;
+	snprintf(number, sizeof(number), "%u", seconds);
+	MHD_add_response_header(x->response, "Retry-After", number);
+}
+
 static enum MHD_Result send_response(
 	struct exchange *x, const char *method, const char *url)
 {
@@ -234,6 +245,7 @@ static enum MHD_Result send_response(
 		count_time(x);
 	if (x->req.at_port)
 		port_served(x->server, x->conn, &x->req, x->status, x->fault);
+	add_retry_after(x);
 	if (x->status == 405)
 		MHD_add_response_header(x->response, "Allow", x->allow);
 	r = MHD_queue_response(x->conn, x->status, x->response);

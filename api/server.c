@@ -35,6 +35,16 @@ static size_t keep_escapes(void *arg, struct MHD_Connection *c, char *s)
 	return strlen(s);
 }
 
+/* VMs need descriptors, too: those who come when there are so many wait in the
+ * socket's queue until another one has gone. */
+static unsigned connections_max(void)
+{
+	long files = sysconf(_SC_OPEN_MAX);
+
+	return files > 0 && files / 2 < CONNECTIONS_MAX ? (unsigned)files / 2
+							: CONNECTIONS_MAX;
+}
+
 int api_server_create(struct api_server **ret,
 	const struct api_backend *backend, int listen_fd,
 	unsigned idle_timeout_s, struct error *err)
@@ -57,7 +67,7 @@ int api_server_create(struct api_server **ret,
 		MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, s,
 		MHD_OPTION_NOTIFY_CONNECTION, port_on_connection, s,
 		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_LIMIT, connections_max(),
 		MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);

@@ -78,8 +78,9 @@ static int backend_counters(void *ctx, const char *id, struct api_counters *ret)
 	return vm ? vm_counters(vm, ret) : -ENOENT;
 }
 
-/* Whether a VM of this id may be created now. */
-static int may_create(struct daemon *d, const char *id, struct error *err)
+/* Whether a VM of this id may be created now, and started if it is to be. */
+static int may_create(struct daemon *d, const char *id,
+	const struct vm_config *config, bool start, struct error *err)
 {
 	if (d->stopping)
 		return error_set(err, ESHUTDOWN, "mayflyd is stopping");
@@ -90,7 +91,7 @@ static int may_create(struct daemon *d, const char *id, struct error *err)
 		return error_set(err, ENOBUFS,
 			"there are %u VMs, the most this daemon runs",
 			d->max_vms);
-	return 0;
+	return admission_take(&d->admission, config, start, err);
 }
 
 static int backend_create(void *ctx, const char *id, struct vm_config *config,
@@ -100,7 +101,7 @@ static int backend_create(void *ctx, const char *id, struct vm_config *config,
 	struct vm *vm;
 	int r;
 
-	if (may_create(d, id, err) < 0) {
+	if (may_create(d, id, config, start, err) < 0) {
 		vm_config_fini(config);
 		return -err->code;
 	}
@@ -177,6 +178,9 @@ static int backend_act(void *ctx, const char *id, enum api_action action,
 		return vm_act(vm, action, op, err);
 	if (d->stopping)
 		return error_set(err, ESHUTDOWN, "mayflyd is stopping");
+	if (vm->state == VM_NOT_STARTED &&
+		admission_take(&d->admission, &vm->config, true, err) < 0)
+		return -err->code;
 	return vm_start(vm, received_ns, false, op, err);
 }
 

@@ -154,6 +154,10 @@ static int open_env(
 		return -err->code;
 	h = host_show(&d->host, jail_cgroup_version(d->env.jail));
 	d->env.host_mem_mib = h->mem_total_bytes >> 20;
+	admission_init(&d->admission,
+		o->memory_reserve_mib == OPTIONS_DEFAULT_RESERVE
+			? admission_default_reserve(h->mem_total_bytes)
+			: (uint64_t)o->memory_reserve_mib << 20);
 	log_info("host", "kvm=%s kernel=%s cgroup_version=%u", h->verdict,
 		h->kernel_release, h->cgroup_version);
 	return 0;

@@ -4,6 +4,7 @@
 
 #include "api/backend.h"
 #include "api/server.h"
+#include "daemon/admission.h"
 #include "daemon/host.h"
 #include "daemon/listener.h"
 #include "daemon/loop.h"
@@ -26,6 +27,7 @@ struct daemon {
 	struct loop_source http, hangups, scrapes, signals;
 	int signal_fd, state_fd;
 	unsigned max_vms;
+	struct admission admission;
 	bool stopping;
 	struct loop_timer last_call; /* stopping: how long answers may take */
 };

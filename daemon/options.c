@@ -33,6 +33,9 @@ static const char help[] =
 	"                       1879048192); nobody else may use them\n"
 	"  --uid-count N        how many (default 65536)\n"
 	"  --max-vms N          the most VMs there may be (default: one a user id)\n"
+	"  --memory-reserve MIB memory that stays available to others: with less, no\n"
+	"                       VM is started (default: a sixteenth of the host's, at\n"
+	"                       most 512)\n"
 	"  --start-timeout S    seconds a VM has until its guest runs; then it is\n"
 	"                       killed (default 20)\n"
 	"  --request-timeout S  seconds a VM has to answer a request (default 5)\n"
@@ -58,6 +61,7 @@ enum {
 	OPT_UID_BASE,
 	OPT_UID_COUNT,
 	OPT_MAX_VMS,
+	OPT_MEMORY_RESERVE,
 	OPT_START_TIMEOUT,
 	OPT_REQUEST_TIMEOUT,
 	OPT_IDLE_TIMEOUT,
@@ -78,6 +82,7 @@ static const struct option long_options[] = {
 	{"uid-base", required_argument, NULL, OPT_UID_BASE},
 	{"uid-count", required_argument, NULL, OPT_UID_COUNT},
 	{"max-vms", required_argument, NULL, OPT_MAX_VMS},
+	{"memory-reserve", required_argument, NULL, OPT_MEMORY_RESERVE},
 	{"start-timeout", required_argument, NULL, OPT_START_TIMEOUT},
 	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
 	{"idle-timeout", required_argument, NULL, OPT_IDLE_TIMEOUT},
@@ -180,6 +185,10 @@ static int read_option(
 		r = read_number(
 			"--max-vms", arg, 1, 1u << 20, &o->max_vms, err);
 		break;
+	case OPT_MEMORY_RESERVE:
+		r = read_number("--memory-reserve", arg, 0, 1u << 24,
+			&o->memory_reserve_mib, err);
+		break;
 	case OPT_START_TIMEOUT:
 		r = read_number("--start-timeout", arg, 1, 3600,
 			&o->start_timeout_s, err);
@@ -244,6 +253,7 @@ int options_read(struct options *o, int argc, char **argv, struct error *err)
 		.log_level = LOG_INFO,
 		.uid_base = 1879048192, /* 0x70000000 */
 		.uid_count = 65536,
+		.memory_reserve_mib = OPTIONS_DEFAULT_RESERVE,
 		.start_timeout_s = 20,
 		.request_timeout_s = 5,
 		.idle_timeout_s = 30,

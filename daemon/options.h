@@ -11,6 +11,8 @@
 
 enum options_task { TASK_SERVE, TASK_PROBE, TASK_LIST_ROUTES, TASK_DONE };
 
+#define OPTIONS_DEFAULT_RESERVE UINT_MAX
+
 struct options {
 	enum options_task task; /* TASK_DONE: --help or --version, printed */
 	const char *socket_path;
@@ -23,6 +25,7 @@ struct options {
 	uid_t uid_base;
 	unsigned uid_count;
 	unsigned max_vms; /* at most uid_count */
+	unsigned memory_reserve_mib; /* OPTIONS_DEFAULT_RESERVE: by the host */
 	unsigned start_timeout_s, request_timeout_s, idle_timeout_s;
 };
 

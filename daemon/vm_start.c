@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/admission.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,9 +97,7 @@ static int launch(struct vm *vm, union msg *m, struct error *err)
 			err) < 0 ||
 		send_start(vm, m, shared_fd, wake_fd, err) < 0 ||
 		watch(vm, err) < 0) {
-		/* Nothing of it is the request's doing, whatever errno says. */
-		err->code = EIO;
-		return -EIO;
+		return admission_failed(err);
 	}
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "daemon/admission.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -249,7 +250,7 @@ static void take_failed(struct vm *vm, const struct msg_failed *m)
 	}
 	/* Without a field it is the host's doing, not the request's. */
 	if (!m->field[0])
-		code = EIO;
+		code = admission_is_room(code) ? EAGAIN : EIO;
 	text_printable(field, sizeof(field), m->field);
 	text_printable(text, sizeof(text), m->text);
 	error_field(&vm->start_err, code, field, "%s", text);

@@ -268,6 +268,8 @@ static void answer_start(const struct msg_start *m)
 			_exit(1);
 	else if (is(mode, "failed_host"))
 		say_failed(seq, 0, ""), _exit(1);
+	else if (is(mode, "failed_room"))
+		say_failed(seq, EMFILE, ""), _exit(1);
 	else if (is(mode, "failed_hang"))
 		say_failed(seq, EIO, ""), hang();
 	else if (is(mode, "exits"))

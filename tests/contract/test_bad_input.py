@@ -519,6 +519,8 @@ class BadInput(unittest.TestCase):
         with Mayflyd(EXE, "--max-vms", "2") as d:
             statuses = [d.put(f"/v1/vms/{i}", {}).status for i in range(3)]
             self.assertEqual(statuses, [201, 201, 429])
+            r = d.put("/v1/vms/2", {})
+            self.assertEqual(r.headers["retry-after"], "1")
             d.delete("/v1/vms/0")
             self.assertEqual(d.put("/v1/vms/2", {}).status, 201)
 
@@ -536,6 +538,9 @@ class Options(unittest.TestCase):
                 (["--uid-count", "x"], "--uid-count must be a number"),
                 (["--max-vms", "-1"], "--max-vms must be a number"),
                 (["--max-vms", "1x"], "--max-vms must be a number"),
+                (["--memory-reserve", "-1"], "--memory-reserve must be a"),
+                (["--memory-reserve", "16777217"],
+                 "--memory-reserve must be a number from 0 to 16777216"),
                 (["--start-timeout", "0"], "--start-timeout must be a number"),
                 (["--log-level", "loud"], "--log-level knows no \"loud\""),
                 (["--log-format", "xml"], "--log-format knows no \"xml\""),

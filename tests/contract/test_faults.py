@@ -102,6 +102,7 @@ class Faults(unittest.TestCase):
         "garbage": (500, "not a message"),
         "failed": (400, "boot-source.kernel_image_path: is bad??"),
         "failed_host": (500, "is bad"),
+        "failed_room": (503, "is bad"),
         "failed_hang": (500, "is bad"),
         "exits": (500, "died while starting: shutdown"),
         "done_instead": (500, "did not start"),
@@ -115,6 +116,8 @@ class Faults(unittest.TestCase):
                 self.prompt()
                 r = answer.get()
                 self.assertEqual(r.status, status, r.body)
+                self.assertEqual(r.headers.get("retry-after"),
+                                 "1" if status == 503 else None)
                 self.assertIn(words, r.fault())
                 self.assertEqual(self.daemon.get("/v1/vms/a").status, 404)
 

@@ -1,0 +1,47 @@
+#pragma once
+
+/*
+ * Whether this host has room for one more VM: asked before anything of it is
+ * made, so that a burst is refused at the door and not half way. Memory is
+ * overcommitted on purpose by those who run fleets: a VM counts with what its
+ * start takes at once, not with what its guest might touch one day.
+ *
+ * What is left is looked up at most ten times a second; in between, what was
+ * let in is taken off. So this is an estimate: what fails all the same for want
+ * of room becomes the same error by admission_failed().
+ */
+
+#include "base/error.h"
+#include "base/log.h"
+#include "vmm/config.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum room { ROOM_FDS, ROOM_TASKS, ROOM_MEMORY, ROOMS };
+
+struct admission {
+	const char *proc, *cgroup; /* "/proc", "/sys/fs/cgroup" */
+	uint64_t memory_reserve_bytes;
+	uint64_t looked_ns;   /* 0: never */
+	uint64_t left[ROOMS]; /* bytes for memory */
+	bool own_cgroup_full; /* no process of ours can be made */
+	struct log_limit limit;
+};
+
+/* reserve: memory that must stay available to others. */
+void admission_init(struct admission *a, uint64_t memory_reserve_bytes);
+/* A sixteenth of the host's, at most 512 MiB. */
+uint64_t admission_default_reserve(uint64_t mem_total_bytes);
+
+/* Takes room for a VM, which starts or only opens its files; else fails with
+ * EAGAIN: the API's word for "try again later". */
+int admission_take(struct admission *a, const struct vm_config *c, bool start,
+	struct error *err);
+
+/* For the host's failures while a VM is made: where room was missing, err's
+ * code becomes EAGAIN; else EIO, since nothing of it is the request's doing.
+ * Returns -err->code. */
+int admission_failed(struct error *err);
+/* Whether this errno tells of missing room. */
+bool admission_is_room(int code);
