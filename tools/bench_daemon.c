@@ -14,7 +14,8 @@
 
 #define MAX_ARGS 24
 
-static char dir[] = "/tmp/mayfly-bench-XXXXXX";
+/* On a tmpfs, as /run is. */
+static char dir[] = "/dev/shm/mayfly-bench-XXXXXX";
 static char socket_path[64], state[64];
 static pid_t daemon_pid;
 
@@ -34,7 +35,7 @@ static void stop(void)
 
 	if (daemon_pid <= 0)
 		return;
-	kill(daemon_pid, SIGTERM);
+	kill(daemon_pid, SIGINT);
 	while (waitpid(daemon_pid, &status, 0) < 0 && errno == EINTR)
 		;
 	daemon_pid = 0;
@@ -57,7 +58,7 @@ void bench_daemon_start(const char *mayflyd, const char *const *options)
 	if (daemon_pid < 0)
 		err(1, "fork");
 	if (daemon_pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+		prctl(PR_SET_PDEATHSIG, SIGINT, 0, 0, 0);
 		execv(mayflyd, (char *const *)argv);
 		_exit(127);
 	}

@@ -1,7 +1,7 @@
 #pragma once
 
 /*
- * A mayflyd of a bench's own, in a new directory under /tmp; it ends, and the
+ * A mayflyd of a bench's own, in a new directory under /dev/shm; it ends, and the
  * directory goes, with the program. Ends the program when it cannot be had.
  */
 

@@ -3,9 +3,15 @@ left to people: a busy machine must not fail here."""
 
 import json
 import os
+import signal
+import statistics
 import subprocess
+import threading
+import time
 
-from harness import native
+import images
+from guests import puppet
+from harness import eventually, native, scaled
 
 VMS = 100
 
@@ -29,3 +35,75 @@ def test_fleet_comes_and_goes_over_many_connections(t):
             stage["first_word_ns"]["p99"]), stage
     for what, before in seen["before"].items():
         assert seen["after"][what] <= before, (what, seen)
+
+
+def follow(t, vm):
+    """Reads a VM's console in the background; returns what counts its bytes."""
+    vm.console.close()  # which would keep all it reads
+    conn, answer = vm.daemon.api.stream(vm.url("console?follow=true"), timeout=60)
+    seen = [0]
+
+    def read():
+        while piece := answer.read1(65536):
+            seen[0] += len(piece)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return lambda: seen[0]
+
+
+def go_on(pid):
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        pass  # it has been deleted meanwhile
+
+
+@native()
+def test_requests_to_one_vm_do_not_wait_for_another(t):
+    """One VM's process stands still with all kinds of requests pending, one
+    floods its console to somebody who reads it: the others notice nothing."""
+    daemon = t.own_daemon("--request-timeout", "30")
+    stuck, loud, quiet = (puppet(t, daemon=daemon) for _ in range(3))
+    os.kill(stuck.pid, signal.SIGSTOP)
+    t.cleanup(go_on, stuck.pid)
+    answers = []
+    pending = [
+        threading.Thread(target=lambda a=a: answers.append(
+            daemon.api.request(*a, timeout=50))) for a in (
+                ("PATCH", stuck.url("vm"), {"state": "Paused"}),
+                ("PUT", stuck.url("console"), b"xyz"),
+                ("GET", stuck.url("wait?timeout_ms=40000")))]
+    for thread in pending:
+        thread.start()
+    loud.type("f")
+    flood = follow(t, loud)
+    eventually("the flood", lambda: flood() > 100000, 20)
+    took = {"get": [], "pause": [], "resume": [], "start": [], "delete": []}
+
+    def timed(what, *request):
+        begin = time.monotonic()
+        daemon.api.ok(*request)
+        took[what].append(time.monotonic() - begin)
+
+    before = flood()
+    for n in range(100):
+        timed("get", "GET", quiet.url())
+        timed("pause", "PATCH", quiet.url("vm"), {"state": "Paused"})
+        timed("resume", "PATCH", quiet.url("vm"), {"state": "Resumed"})
+        timed("start", "PUT", f"/v1/vms/new-{n}",
+              images.puppet() | {"start": True})
+        timed("delete", "DELETE", f"/v1/vms/new-{n}")
+    assert flood() > before, "the flood stood still"
+    assert all(thread.is_alive() for thread in pending[:1]), answers
+    for what, seconds in took.items():
+        # Were one to wait for the stuck VM it would take 30 s, and for the
+        # reader of the flood as long as that lasts.
+        assert statistics.median(seconds) < scaled(0.05), (what, seconds)
+        assert max(seconds) < scaled(2), (what, seconds)
+    os.kill(stuck.pid, signal.SIGCONT)
+    for thread in pending[:2]:
+        thread.join(20)
+    assert [r.status for r in answers] == [204] * len(answers), answers
+    stuck.delete()
+    pending[2].join(20)
