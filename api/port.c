@@ -43,9 +43,10 @@ static void refuse(int fd)
 	static const char answer[] =
 		"HTTP/1.1 503 Service Unavailable\r\n"
 		"Connection: close\r\n"
-		"Content-Length: 46\r\n"
+		"Content-Type: application/json\r\n"
+		"Content-Length: 45\r\n"
 		"\r\n"
-		"{\"fault_message\":\"there are 10 clients already\"}";
+		"{\"fault_message\":\"too many clients are here\"}";
 
 	(void)!send(
 		fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -57,7 +58,9 @@ void api_port_add(struct api_port *p, int fd)
 	struct sockaddr_storage nobody = {.ss_family = AF_UNIX};
 	struct api_server *s = p->server;
 
-	if (p->n == CONNECTIONS_MAX) {
+	/* The daemon's own socket has some left. */
+	if (p->n == CONNECTIONS_MAX ||
+		s->n_port_connections >= s->connections_max / 4 * 3) {
 		refuse(fd);
 		return;
 	}
@@ -87,6 +90,7 @@ void port_on_connection(void *server, struct MHD_Connection *conn, void **slot,
 	if (what == MHD_CONNECTION_NOTIFY_STARTED && s->adding) {
 		c = take_ptr(&s->adding);
 		c->port->n++;
+		s->n_port_connections++;
 		LIST_INSERT_HEAD(&c->port->connections, c, link);
 		*slot = c;
 	} else if (what == MHD_CONNECTION_NOTIFY_CLOSED && c) {
@@ -94,6 +98,7 @@ void port_on_connection(void *server, struct MHD_Connection *conn, void **slot,
 			LIST_REMOVE(c, link);
 			c->port->n--;
 		}
+		s->n_port_connections--;
 		free(c);
 		*slot = NULL;
 	}

@@ -54,6 +54,7 @@ int api_server_create(struct api_server **ret,
 	if (!s)
 		return error_set(err, ENOMEM, "out of memory");
 	s->backend = *backend;
+	s->connections_max = connections_max();
 	s->hangups = epoll_create1(EPOLL_CLOEXEC);
 	if (s->hangups < 0) {
 		error_errno(err, errno, "epoll_create1");
@@ -67,7 +68,7 @@ int api_server_create(struct api_server **ret,
 		MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, s,
 		MHD_OPTION_NOTIFY_CONNECTION, port_on_connection, s,
 		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, connections_max(),
+		MHD_OPTION_CONNECTION_LIMIT, s->connections_max,
 		MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);

@@ -12,7 +12,7 @@ import time
 
 import images
 import mayfly
-from harness import eventually, native
+from harness import Skip, eventually, native
 
 
 CAP_SYS_RESOURCE = 1 << 24
@@ -365,6 +365,42 @@ def is_dead(pid):
             return f.read().rsplit(")", 1)[1].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+@native()
+def test_taps_are_those_of_the_namespace(t):
+    if not os.path.exists("/dev/net/tun"):
+        raise Skip("no /dev/net/tun")
+    netns, tap = "mayfly-fc-ns", "mf-fc-ns"
+
+    def ip(*words, check=True):
+        return subprocess.run(["ip", *words], check=check,
+                              capture_output=True).returncode
+    ip("netns", "add", netns)
+    t.cleanup(lambda: ip("netns", "del", netns, check=False))
+    ip("-n", netns, "tuntap", "add", tap, "mode", "tap")
+
+    def try_tap(api):
+        return api.request("PUT", "/network-interfaces/e", {
+            "iface_id": "e", "host_dev_name": tap}).status
+    cases = (
+        (t.path("a"), 400, launch(t, "--api-sock", t.path("a"))),
+        (os.path.join(root_of(t), "run", "firecracker.socket"), 204,
+         launch(t, *jailer_words(t), "--netns", "/var/run/netns/" + netns,
+                name="jailer")),
+    )
+    for sock, status, p in cases:
+        assert try_tap(api_at(sock)) == status, sock
+        p.terminate()
+        p.wait(10)
+    no_vms(t)
+    # As whoever knows no --netns does it.
+    p = subprocess.Popen(
+        ["ip", "netns", "exec", netns, program(t), "--api-sock", t.path("c")],
+        env=environment(t), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL)
+    t.cleanup(lambda: (p.kill(), p.wait()))
+    assert try_tap(api_at(t.path("c"))) == 204
 
 
 @native()
