@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /*
  * A VMM may ask for VSOCK_MAX_CONNECTING connections at a time; who asks for
@@ -13,6 +14,29 @@
  */
 #define CONNECTS_PER_SECOND 4000
 #define PAUSE_NS 10000000u
+
+/*
+ * The end of a connection for a guest that says it is ready (which its VMM has
+ * told already) where no program of the host's listens for that: it is
+ * accepted, and closed.
+ */
+static int nobody(void)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+		    pair) < 0)
+		return -errno;
+	close(pair[1]);
+	return pair[0];
+}
+
+static int connect_to(const struct vm *vm, uint32_t port)
+{
+	int fd = vsock_uds_connect(&vm->uds, port);
+
+	return fd < 0 && port == VM_READY_PORT ? nobody() : fd;
+}
 
 /* Whether the first one is answered; else it is tried again. */
 static bool answer_first(struct vm *vm)
@@ -26,7 +50,7 @@ static bool answer_first(struct vm *vm)
 	if (q->fd < 0) {
 		if (!log_limit_ok(&q->limit, clock_ns(), &held_back))
 			return false;
-		q->fd = vsock_uds_connect(&vm->uds, q->asks[0].port);
+		q->fd = connect_to(vm, q->asks[0].port);
 	}
 	m.vsock_connected.has_fd = q->fd >= 0;
 	r = msg_send(vm->process.sock, MSG_DAEMON, &m, &q->fd, q->fd >= 0);

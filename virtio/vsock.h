@@ -40,6 +40,10 @@ struct vsock_config {
 	struct vsock_stats *stats;
 	/* On the worker: vsock_next_connect() has something to give. */
 	void (*on_connect)(void *arg);
+	/* On the worker: the guest connects to this port of the host's,
+	 * whatever comes of it. NULL: nobody minds. */
+	void (*on_ready)(void *arg);
+	uint32_t ready_port;
 	void *arg;
 };
 

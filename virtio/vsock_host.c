@@ -180,6 +180,8 @@ void vsock_host_connect(struct vsock *v, const struct vsock_pkt *pkt)
 {
 	struct vsock_conn *c = vsock_conn_new(v, VSOCK_CONNECTING);
 
+	if (v->config.on_ready && pkt->host_port == v->config.ready_port)
+		v->config.on_ready(v->config.arg);
 	if (!c) {
 		counter_add(&v->config.stats->refused, 1);
 		vsock_rx_stray(v, pkt);

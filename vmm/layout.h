@@ -5,6 +5,8 @@
  * is a line here.
  */
 
+#include "vmm/limits.h"
+
 /* Low memory, until LAYOUT_HIGH_RAM. */
 #define LAYOUT_GDT 0x500ull
 #define LAYOUT_PVH_INFO 0x6000ull  /* hvm_start_info, memory map, modules */
@@ -48,4 +50,4 @@
 #define LAYOUT_PORT_PVPANIC 0x505u
 #define LAYOUT_PORT_SLEEP_CONTROL 0x600u /* ACPI 6.4 4.8.3.7 */
 #define LAYOUT_PORT_SLEEP_STATUS 0x601u
-#define LAYOUT_PORT_READY 0x6d66u /* guest ready: any byte written */
+#define LAYOUT_PORT_READY VM_READY_PORT /* guest ready: any byte written */

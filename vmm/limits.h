@@ -13,6 +13,8 @@
 #define VM_CMDLINE_MAX 2048 /* x86 COMMAND_LINE_SIZE, with the NUL */
 #define VM_CONSOLE_BYTES (1u << 20)
 #define VM_CONSOLE_INPUT_MAX 4096
+/* A guest is ready: the I/O port, and the vsock port of the host. */
+#define VM_READY_PORT 0x6d66u
 #define VM_MMDS_MAX 51200     /* bytes of JSON */
 #define VM_MAX_CPUID_MODS 256 /* registers changed by a CPU configuration */
 #define VM_MAX_MSR_MODS 64

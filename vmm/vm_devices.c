@@ -26,12 +26,15 @@ static void on_panic(void *arg)
 	end(arg, VM_EXIT_PANIC);
 }
 
-static void on_ready(void *arg)
+void vm_guest_is_ready(struct vm *vm)
 {
-	struct vm *vm = arg;
-
 	vm_mark(vm, VM_MOMENT_GUEST_READY);
 	vm_events_ready(&vm->events);
+}
+
+static void on_ready(void *arg)
+{
+	vm_guest_is_ready(arg);
 }
 
 /* ---- making them ---- */

@@ -8,6 +8,10 @@
 int vm_create_devices(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);
 
+/* The guest has said so, by a port or by vsock; any thread, any number of
+ * times. */
+void vm_guest_is_ready(struct vm *vm);
+
 /* All that KVM is told: memory, interrupts, kicks, vCPUs. */
 int vm_create_machine(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err);

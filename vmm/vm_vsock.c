@@ -12,6 +12,11 @@ static void on_connect(void *arg)
 	fd_notify(vm->event_fd);
 }
 
+static void on_ready(void *arg)
+{
+	vm_guest_is_ready(arg);
+}
+
 int vm_create_vsock(struct vm *vm, const struct msg_start *start,
 	const int *fds, struct error *err)
 {
@@ -19,6 +24,8 @@ int vm_create_vsock(struct vm *vm, const struct msg_start *start,
 		.guest_cid = start->guest_cid,
 		.stats = &vm->shared->vsock,
 		.on_connect = on_connect,
+		.on_ready = on_ready,
+		.ready_port = VM_READY_PORT,
 		.arg = vm,
 	};
 	struct msg_start_fds at;

@@ -399,9 +399,9 @@ static bool obey(const struct msg_console_input *m)
 		for (;;)
 			send(SOCK, &e, sizeof(e), 0);
 	}
-	case 'v': /* connects to ports */
-		connect_many(
-			m->data[1], (unsigned)m->data[2] << 8 | m->data[3]);
+	case 'v': /* connects to ports; 0: the one of ready guests */
+		connect_many(m->data[1] ? m->data[1] : VM_READY_PORT,
+			(unsigned)m->data[2] << 8 | m->data[3]);
 		break;
 	case 'V': /* without minding the answers */
 		for (struct msg_vsock_connect e =

@@ -195,6 +195,21 @@ class Vsock(unittest.TestCase):
             c.close()
         self.expect_console(b"vsock yes=3 no=0 tokens=3\n")
 
+    def test_a_guest_that_is_ready_needs_nobody_there(self):
+        self.run_vm()
+        before = self.fd_count()
+        self.type(bytes([ord("v"), 0, 0, 20]))
+        self.expect_console(b"vsock yes=20 no=0 tokens=190\n")
+        self.expect_fds(before)
+        # Who wants to hear of it can.
+        server = self.listen(28006)
+        server.settimeout(10)
+        self.type(bytes([ord("v"), 0, 0, 1]))
+        c, _ = server.accept()
+        self.assertEqual(c.recv(10), b"hello")
+        c.close()
+        self.expect_console(b"vsock yes=1 no=0 tokens=0\n")
+
     def test_nobody_there_is_a_refusal(self):
         self.run_vm()
         self.leave_dead_socket(self.uds + "_8")

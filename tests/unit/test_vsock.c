@@ -255,6 +255,20 @@ START_TEST(a_guest_is_connected_by_the_daemon)
 }
 END_TEST
 
+/* Whoever listens there hears of it like of any other. */
+START_TEST(a_connection_to_one_port_says_that_the_guest_is_ready)
+{
+	struct link other = {76, 1000, -1}, l = {77, 1000, -1};
+
+	vsock_connected(g.dev, begin_guest(&g, &other), -1);
+	hear(&g, OP(RST), &other, &hdr);
+	ck_assert_uint_eq(g.ready, 0);
+	vsock_connected(g.dev, begin_guest(&g, &l), -1);
+	hear(&g, OP(RST), &l, &hdr);
+	ck_assert_uint_eq(g.ready, 1);
+}
+END_TEST
+
 START_TEST(a_port_without_a_listener_is_refused)
 {
 	struct link l = {52, 1000, -1};
@@ -511,6 +525,8 @@ static Suite *suite(void)
 
 	tcase_add_checked_fixture(guests, setup, teardown);
 	tcase_add_test(guests, a_guest_is_connected_by_the_daemon);
+	tcase_add_test(
+		guests, a_connection_to_one_port_says_that_the_guest_is_ready);
 	tcase_add_test(guests, a_port_without_a_listener_is_refused);
 	tcase_add_loop_test(guests, an_answer_nobody_waits_for_is_closed, 0, 5);
 	tcase_add_test(guests, the_daemon_is_asked_for_a_few_at_a_time);

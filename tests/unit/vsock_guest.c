@@ -69,6 +69,13 @@ static void on_connect(void *arg)
 	__atomic_fetch_add(&g->wakes, 1, __ATOMIC_RELEASE);
 }
 
+static void on_ready(void *arg)
+{
+	struct vsock_guest *g = arg;
+
+	__atomic_fetch_add(&g->ready, 1, __ATOMIC_RELEASE);
+}
+
 static void on_needs_reset(void *arg)
 {
 	struct vsock_guest *g = arg;
@@ -102,6 +109,8 @@ void vsock_guest_make(struct vsock_guest *g, uint64_t patience_ns)
 		.patience_ns = patience_ns,
 		.stats = &g->stats,
 		.on_connect = on_connect,
+		.on_ready = on_ready,
+		.ready_port = 77,
 		.arg = g};
 	struct error err = {0};
 	void *ram;

@@ -44,8 +44,8 @@ struct vsock_guest {
 	char path[64];
 	bool split_headers; /* over several descriptors; else one a packet */
 	bool indirect;
-	bool holds_kicks;            /* the device hears of nothing new */
-	unsigned needs_reset, wakes; /* how often the device said so */
+	bool holds_kicks; /* the device hears of nothing new */
+	unsigned needs_reset, wakes, ready; /* how often the device said so */
 };
 
 /* All of it, with the driver not up yet. patience_ns: as vsock_config. */
