@@ -20,6 +20,7 @@
 #include <err.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -38,8 +39,9 @@
 
 struct vm {
 	bool running;
-	pid_t pid; /* 0: not asked yet */
-	uint64_t sent_ns, answered_ns, entry_ns, word_ns, deleted_ns;
+	pid_t pid;        /* 0: not asked yet */
+	uint64_t sent_ns; /* then how long after that: */
+	uint64_t answered_ns, entry_ns, word_ns, deleted_ns;
 };
 
 struct fleet {
@@ -79,7 +81,7 @@ static void put_answered(void *arg, unsigned i, const struct many_answer *a)
 
 	*vm = (struct vm){.running = a->status == 201,
 		.sent_ns = a->sent_ns,
-		.answered_ns = a->answered_ns};
+		.answered_ns = a->answered_ns - a->sent_ns};
 	if (vm->running) {
 		f->stage->started++;
 	} else if ((a->status == 429 || a->status == 503) &&
@@ -181,41 +183,40 @@ static uint64_t cpu_ns(pid_t pid)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* Of the VMs that ended and were reaped. */
-static uint64_t children_cpu_ns(pid_t pid)
+/* What stands behind a word in a file's line, or in its first line behind so
+ * many blanks; 0: it is not there. */
+static uint64_t number_in(const char *path, const char *word, unsigned blanks)
 {
-	unsigned long user = 0, sys = 0;
-	char path[32], line[1024] = "", *after;
-	FILE *f;
+	FILE *f = fopen(path, "re");
+	const char *at = NULL;
+	char line[1024];
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	if (f && fgets(line, sizeof(line), f)) {
-		after = strrchr(line, ')');
-		if (after)
-			sscanf(after,
-				") %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-				"%*s %*s %*s %lu %lu",
-				&user, &sys);
+	while (f && !at && fgets(line, sizeof(line), f)) {
+		at = strstr(line, word);
+		at = at ? at + strlen(word) : NULL;
+	}
+	while (at && blanks-- > 0) {
+		at = strchr(at, ' ');
+		at = at ? at + 1 : NULL;
 	}
 	if (f)
 		fclose(f);
-	return (uint64_t)(user + sys) *
-	       (1000000000u / (unsigned long)sysconf(_SC_CLK_TCK));
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+/* Of the VMs that ended and were reaped: cutime and cstime. */
+static uint64_t children_cpu_ns(pid_t pid)
+{
+	uint64_t tick_ns = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	return (number_in(path, ")", 14) + number_in(path, ")", 15)) * tick_ns;
 }
 
 static uint64_t available_bytes(void)
 {
-	unsigned long long kib = 0;
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib * 1024;
+	return number_in("/proc/meminfo", "MemAvailable:", 0) * 1024;
 }
 
 static void run(struct fleet *f, const char *title, unsigned n,
@@ -257,15 +258,18 @@ static void measure_memory(struct fleet *f)
 	s->private_bytes = percentiles_of(f->samples, n);
 }
 
-#define TAKE(member, to)                                                       \
-	do {                                                                   \
-		unsigned n_ = 0;                                               \
-                                                                               \
-		for (unsigned i_ = 0; i_ < f->report.n; i_++)                  \
-			if (f->vms[i_].running)                                \
-				f->samples[n_++] = f->vms[i_].member;          \
-		(to) = percentiles_of(f->samples, n_);                         \
-	} while (0)
+/* Of a member of struct vm, over those that run. */
+static struct percentiles over_vms(struct fleet *f, size_t offset)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < f->report.n; i++)
+		if (f->vms[i].running)
+			f->samples[n++] =
+				*(const uint64_t *)((const char *)&f->vms[i] +
+						    offset);
+	return percentiles_of(f->samples, n);
+}
 
 static void start_all(struct fleet *f)
 {
@@ -279,9 +283,9 @@ static void start_all(struct fleet *f)
 	wait_ready(f, f->report.n);
 	after = available_bytes();
 	s->host_bytes = available > after ? available - after : 0;
-	TAKE(entry_ns, s->entry);
-	TAKE(word_ns, s->word);
-	TAKE(answered_ns - f->vms[i_].sent_ns, s->answer);
+	s->entry = over_vms(f, offsetof(struct vm, entry_ns));
+	s->word = over_vms(f, offsetof(struct vm, word_ns));
+	s->answer = over_vms(f, offsetof(struct vm, answered_ns));
 	measure_memory(f);
 }
 
@@ -295,7 +299,7 @@ static void delete_all(struct fleet *f)
 	s->delete_ns = clock_ns() - begin;
 	s->delete_cpu_ns = cpu_ns(f->daemon.pid) - cpu;
 	s->vmm_cpu_ns = children_cpu_ns(f->daemon.pid) - children;
-	TAKE(deleted_ns, s->deleted);
+	s->deleted = over_vms(f, offsetof(struct vm, deleted_ns));
 }
 
 /* While the last stage's VMs run: one connection, one request at a time. */
@@ -343,8 +347,10 @@ static void run_stage(struct fleet *f, bool last)
 	s->floor = percentiles_of(f->samples, f->report.n);
 	f->many = many_open(bench_daemon_socket(), s->connections);
 	start_all(f);
-	if (last)
+	if (last) {
+		leftovers_count(&f->daemon, &f->report.during);
 		ask_about(f);
+	}
 	delete_all(f);
 	many_close(f->many);
 }

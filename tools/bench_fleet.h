@@ -43,7 +43,7 @@ struct fleet_report {
 	struct fleet_stage stages[FLEET_STAGES_MAX];
 	/* While all of the last stage run. */
 	struct percentiles get, list, start;
-	struct leftovers before, after;
+	struct leftovers before, during, after;
 };
 
 /* Sorts v. */

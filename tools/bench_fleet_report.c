@@ -158,11 +158,12 @@ static void print_running(FILE *out, const struct fleet_report *r)
 
 static void print_leftovers(FILE *out, const struct fleet_report *r)
 {
-	fprintf(out, "\n  %-46s%10s%10s\n", "left over (goal: no more after)",
-		"before", "after");
+	fprintf(out, "\n  %-46s%10s%10s%10s\n",
+		"left over (goal: no more after)", "before", "running",
+		"after");
 	for (unsigned i = 0; i < LEFTOVERS; i++)
-		fprintf(out, "  %-46s%10u%10u\n", leftover_name(i),
-			r->before.n[i], r->after.n[i]);
+		fprintf(out, "  %-46s%10u%10u%10u\n", leftover_name(i),
+			r->before.n[i], r->during.n[i], r->after.n[i]);
 }
 
 static void print_goals(FILE *out, const struct fleet_report *r)
@@ -254,6 +255,7 @@ void report_json(FILE *out, const struct fleet_report *r)
 			   *stages = json_object_new_array(),
 			   *running = json_object_new_object(),
 			   *before = json_object_new_object(),
+			   *during = json_object_new_object(),
 			   *after = json_object_new_object();
 
 	add_uint(o, "vms", r->n);
@@ -267,9 +269,11 @@ void report_json(FILE *out, const struct fleet_report *r)
 	json_object_object_add(o, "running", running);
 	for (unsigned i = 0; i < LEFTOVERS; i++) {
 		add_uint(before, leftover_name(i), r->before.n[i]);
+		add_uint(during, leftover_name(i), r->during.n[i]);
 		add_uint(after, leftover_name(i), r->after.n[i]);
 	}
 	json_object_object_add(o, "before", before);
+	json_object_object_add(o, "while_running", during);
 	json_object_object_add(o, "after", after);
 	fprintf(out, "%s\n",
 		json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));

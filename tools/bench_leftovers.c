@@ -49,13 +49,14 @@ static unsigned count_children(pid_t pid)
 	char path[64];
 	_cleanup_fclose_ FILE *f = NULL;
 	unsigned n = 0;
-	int child;
+	int c;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid,
 		(int)pid);
 	f = fopen(path, "re");
-	while (f && fscanf(f, "%d", &child) == 1)
-		n++;
+	/* A blank behind each. */
+	while (f && (c = getc(f)) != EOF)
+		n += c == ' ';
 	return n;
 }
 
@@ -88,23 +89,27 @@ static unsigned count_cgroups(pid_t pid)
 	return n;
 }
 
-/* "1: OFDLCK ADVISORY  WRITE -1 00:1a:1234 1879048192 1879048192" */
+/* The ranges in "1: OFDLCK ADVISORY WRITE -1 00:1a:1234 1879048192 1879048192"
+ * are of bytes, and a byte is an id. */
 static unsigned count_uids(const struct leftovers_daemon *d)
 {
 	_cleanup_fclose_ FILE *f = fopen("/proc/locks", "re");
-	char line[256];
+	char line[256], inode[32], *range, *end;
 	unsigned n = 0;
 	struct stat st;
 
 	if (!f || stat(IDS_LOCK_PATH, &st) < 0)
 		return 0;
+	snprintf(inode, sizeof(inode), ":%llu ", (unsigned long long)st.st_ino);
 	while (fgets(line, sizeof(line), f)) {
-		unsigned long ino;
 		unsigned long long first, last;
 
-		if (sscanf(line, "%*d: %*s %*s %*s %*d %*x:%*x:%lu %llu %llu",
-			    &ino, &first, &last) == 3 &&
-			ino == st.st_ino && first >= d->uid_first &&
+		range = strstr(line, inode);
+		if (!range)
+			continue;
+		first = strtoull(range + strlen(inode), &end, 10);
+		last = strtoull(end, NULL, 10);
+		if (first >= d->uid_first &&
 			last < (unsigned long long)d->uid_first + d->uid_count)
 			n += (unsigned)(last - first) + 1;
 	}

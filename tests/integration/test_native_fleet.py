@@ -35,6 +35,9 @@ def test_fleet_comes_and_goes_over_many_connections(t):
             stage["first_word_ns"]["p99"]), stage
     for what, before in seen["before"].items():
         assert seen["after"][what] <= before, (what, seen)
+    # They were there to be counted.
+    for what in ("descriptors", "processes", "cgroups", "user ids"):
+        assert seen["while_running"][what] >= VMS, (what, seen)
 
 
 def follow(t, vm):
