@@ -297,7 +297,7 @@ static void refuse_body(struct exchange *x)
 	if (x->req.route->body == BODY_NONE)
 		error_set(&err, EINVAL, "this request takes no body");
 	else
-		error_set(&err, EMSGSIZE, "the body is longer than %zu bytes",
+		error_set(&err, EMSGSIZE, "the body is longer than %u bytes",
 			x->req.route->body_max);
 	request_reply_error(&x->req, &err);
 	x->refused = true;

@@ -23,7 +23,7 @@ struct port_connection {
 struct api_port {
 	struct api_server *server;
 	char id[VM_ID_MAX + 1];
-	LIST_HEAD(, port_connection) connections;
+	LIST_HEAD(port_connections, port_connection) connections;
 	unsigned n;
 };
 

@@ -18,7 +18,7 @@ struct route {
 	const char *pattern; /* "/v1/vms/{id}/drives/{drive_id}" */
 	void (*handler)(struct request *r);
 	enum route_body body;
-	size_t body_max;                      /* bytes */
+	unsigned body_max;                    /* bytes */
 	const char *query[REQUEST_QUERY_MAX]; /* known parameters */
 	enum route_where where;
 };

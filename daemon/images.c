@@ -69,7 +69,7 @@ static int look_at(const struct vm_host *host, const char *field,
 {
 	_cleanup_close_ int fd = -1;
 	char quoted[160];
-	struct stat st;
+	struct stat st = {0};
 	int r = paths_look(host, path, &fd);
 
 	if (r == 0 && fstat(fd, &st) < 0)

@@ -23,6 +23,9 @@
 #define METRICS_INTERVAL_NS 60000000000ull
 #define LINE_MAX_BYTES 1024
 
+static const char what_we_are[] =
+	"Mayfly " MAYFLY_VERSION ", as Firecracker v" FIRECRACKER_VERSION;
+
 /* ---- files ---- */
 
 /* A terminal or /dev/null: opening any other device may do something. */
@@ -242,8 +245,7 @@ int vm_open_metrics(
 void vm_log_event(struct vm *vm, enum api_event_kind kind)
 {
 	static const char *const words[API_EVENTS] = {
-		[API_EVENT_CREATED] = "Mayfly " MAYFLY_VERSION
-				      ", as Firecracker v" FIRECRACKER_VERSION,
+		[API_EVENT_CREATED] = what_we_are,
 		[API_EVENT_STARTED] = "the guest runs",
 		[API_EVENT_GUEST_READY] = "the guest says it is ready",
 		[API_EVENT_PAUSED] = "the guest is paused",

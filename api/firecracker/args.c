@@ -58,7 +58,7 @@ int args_read(const struct arg *table, int argc, char **argv,
 		const char *value = NULL;
 		int n = read_one(table, argv + i, &seen, &a, &value, err);
 
-		if (n < 0 || take(to, a->key, value, err) < 0)
+		if (n < 0 || !a || take(to, a->key, value, err) < 0)
 			return -err->code;
 		i += n;
 	}

@@ -85,14 +85,14 @@ int fc_limits_add_node(struct fc_limits *l, const char *node, struct error *err)
 	static char cpus[256];
 	char path[80];
 	unsigned long long n;
-	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_close_ int fd = -1;
 
 	if (args_number("--node", node, 1023, &n, err) < 0)
 		return -err->code;
 	snprintf(path, sizeof(path),
 		"/sys/devices/system/node/node%llu/cpulist", n);
-	f = fopen(path, "re");
-	if (!f || !fgets(cpus, sizeof(cpus), f))
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, cpus, sizeof(cpus) - 1) <= 0)
 		return error_set(
 			err, EINVAL, "--node: there is no node %llu", n);
 	cpus[strcspn(cpus, "\n")] = '\0';
