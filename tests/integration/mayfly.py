@@ -323,6 +323,14 @@ class Vm:
         """{"reason": ..., and "status" or "signal"} of an exited VM."""
         return self.get()["exit"]
 
+    def metric(self, name, **labels):
+        """One of its samples in GET /metrics; None: there is none such."""
+        text = self.daemon.api.request("GET", "/metrics").body.decode()
+        labels = "".join(f',{k}="{v}"' for k, v in labels.items())
+        start = f'\nmayfly_vm_{name}{{vm="{self.id}"{labels}}} '
+        _, found, rest = text.partition(start)
+        return float(rest.partition("\n")[0]) if found else None
+
     def config(self):
         """The sections of its configuration, as it has them now."""
         info = self.get()

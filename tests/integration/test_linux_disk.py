@@ -73,6 +73,12 @@ def test_disk_counters_count(t):
         before, after)
     assert after["flushes"] > before["flushes"], (before, after)
     assert after["drive_id"].startswith("scratch"), after
+    for op, counter in (("write", "writes"), ("flush", "flushes")):
+        def took(what, op=op):
+            return vm.metric(f"drive_request_duration_seconds_{what}",
+                             drive="scratch_with_a_long_name", op=op)
+        assert took("count") == after[counter], (op, after)
+        assert 0 < took("sum") < scaled(60), op
     assert all(drive(n)["malformed"] == drive(n)["errors"] == 0
                for n in range(3)), vm.get()["counters"]
 

@@ -1,5 +1,6 @@
 """GET /metrics: what Prometheus reads."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -121,6 +122,39 @@ def test_metrics_histograms_add_up(t):
     put = ("mayfly_api_request_duration_seconds_count",
            labels(method="PUT", route="/v1/vms/{id}", status="2xx"))
     assert got[put] > before.get(put, 0)
+
+
+def documented():
+    """{name: (type, labels)} of openapi/metrics.md."""
+    page = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                        "..", "..", "openapi", "metrics.md")
+    with open(page, encoding="utf-8") as f:
+        rows = [[c.strip() for c in line.split("|")[1:-1]]
+                for line in f if line.startswith("| `mayfly_")]
+    ret = {name.strip("`"): (kind, set(l for l in label.split(", ") if l))
+           for name, kind, label, what in rows if what}
+    assert len(ret) == len(rows)
+    return ret
+
+
+@native()
+def test_metrics_are_as_documented(t):
+    disk = images.blank(t.path("disk"), images.MIB)
+    guests.puppet(t, drives=[images.drive(disk, "data")], entropy={},
+                  pmem=[{"id": "p", "path_on_host": disk,
+                         "read_only": True}])
+    text = scrape(t)
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    table = documented()
+    assert types == {name: kind for name, (kind, _) in table.items()}
+    seen = set()
+    for name, got in samples(text):
+        family = name if name in table else name.rsplit("_", 1)[0]
+        assert {k for k, _ in got} - {"le"} == table[family][1], (name, got)
+        seen.add(family)
+    assert {"mayfly_vm_drive_reads_total", "mayfly_vm_pmem_flushes_total",
+            "mayfly_vm_exits_total", "mayfly_pool_starts_total",
+            "mayfly_api_request_duration_seconds"} <= seen
 
 
 @native()
