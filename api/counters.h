@@ -31,9 +31,8 @@ struct counter_group {
 	const char *json;   /* the member; NULL: of the VM itself */
 	const char *metric; /* "drive" */
 	const struct counter *counters;
-	unsigned n;
 	const struct counter_histogram *histograms;
-	unsigned n_histograms;
+	unsigned n, n_histograms;
 	/* In struct api_counters. Several devices: where their number and the
 	 * first are, how far apart, and where each has its id, called so. One:
 	 * id_name is NULL, and there is tells whether it is. */

@@ -65,7 +65,8 @@ static bool take_counters(struct vm_sample *s, const struct api_counters *c)
 	struct room room = measure(c);
 	struct places to;
 
-	s->devices = malloc(room.devices * sizeof(*to.device) +
+	/* One place more than is needed: it is never empty. */
+	s->devices = malloc((room.devices + 1) * sizeof(*to.device) +
 			    room.histograms * sizeof(*to.histogram) +
 			    room.values * sizeof(*to.value) +
 			    (size_t)room.devices * LABELS_BYTES);

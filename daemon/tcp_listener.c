@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 
 #define BACKLOG 16
+/* "[ADDR%SCOPE]:PORT" */
+#define ADDRESS_MAX 128
 
 /* Cuts "ADDR:PORT" in two; the brackets of an IPv6 address are taken off. */
 static int cut(char *address, char **ret_host, char **ret_port)
@@ -39,11 +41,11 @@ static int resolve(const char *address, struct addrinfo **ret)
 		.ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM,
 	};
-	_cleanup_free_ char *copy = strdup(address);
-	char *host, *port;
+	char copy[ADDRESS_MAX], *host, *port;
 
-	if (!copy)
-		return -ENOMEM;
+	if (strlen(address) >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, address, strlen(address) + 1);
 	if (cut(copy, &host, &port) < 0 ||
 		strspn(port, "0123456789") != strlen(port) ||
 		strlen(port) > 5 || strtoul(port, NULL, 10) > 65535)
@@ -70,7 +72,7 @@ static int listen_on(const struct addrinfo *a)
 
 static void describe(int fd, char *buf, size_t size)
 {
-	struct sockaddr_storage a;
+	struct sockaddr_storage a = {.ss_family = AF_UNSPEC};
 	socklen_t len = sizeof(a);
 	char host[64], port[8];
 

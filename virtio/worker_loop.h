@@ -47,10 +47,10 @@ struct worker {
 	struct op_list waiting;   /* for room in the ring */
 	struct op_list ready;     /* to be called with op->res */
 	struct worker_op *timers; /* by deadline */
+	uint64_t now_ns;          /* in this turn; 0: not asked yet */
 	unsigned in_flight, in_flight_max;
 	unsigned n_polls; /* of those in flight: they take no room */
 	bool stopping;
-	uint64_t now_ns; /* in this turn; 0: not asked yet */
 
 	/* Only where the kernel needs it; see worker_files.c. */
 	bool renews;

@@ -153,7 +153,7 @@ START_TEST(it_is_told_once_until_it_has_been_quiet)
 	/* Nothing new, and a count that went down. */
 	throttle_look(vm, 1, now += 2 * THROTTLE_QUIET_NS);
 	*counter(0) = 1;
-	throttle_look(vm, 1, now += 2 * THROTTLE_QUIET_NS);
+	throttle_look(vm, 1, now + 2 * THROTTLE_QUIET_NS);
 	ck_assert_uint_eq(n_events, 2);
 }
 END_TEST
