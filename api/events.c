@@ -24,7 +24,7 @@ struct follower {
 /* In the order of enum api_event_kind. */
 static const char *const kinds[API_EVENTS] = {"created", "started",
 	"guest_ready", "paused", "resumed", "exited", "deleted", "oom",
-	"throttled"};
+	"throttled", "adopted"};
 
 static void add_time(struct json_object *o, uint64_t time_ms)
 {

@@ -38,6 +38,7 @@ static struct raw_io *io_of(struct worker_op *op)
 {
 	return (struct raw_io *)((char *)op - offsetof(struct raw_io, op));
 }
+
 static void last_sync_done(struct raw_io *io, int err)
 {
 	/* Nobody is left to hear of it. */

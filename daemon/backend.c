@@ -19,7 +19,7 @@ static const struct api_host *backend_host(void *ctx)
 {
 	struct daemon *d = ctx;
 
-	return host_show(&d->host, jail_cgroup_version(d->env.jail));
+	return host_show(&d->host, jail_cgroup_version(d->env.procs.jail));
 }
 
 static void backend_list(void *ctx, uint64_t after,
@@ -57,9 +57,9 @@ static const struct histogram *backend_start_times(void *ctx)
 
 static const struct api_pool *backend_pool(void *ctx)
 {
-	const struct daemon *d = ctx;
+	struct daemon *d = ctx;
 
-	return &d->env.pool;
+	return pool_show(d->env.pool);
 }
 
 static void backend_scraped(void *ctx)
@@ -108,12 +108,15 @@ static int backend_create(void *ctx, const char *id, struct vm_config *config,
 	r = vm_create(&vm, &d->env, id, config, err);
 	if (r < 0)
 		return r;
-	if (start) {
+	vm->number = registry_next_number(&d->vms);
+	vm->remove_if_start_fails = start;
+	r = vm_save(vm, err);
+	if (r == 0 && start)
 		r = vm_start(vm, received_ns, true, op, err);
-		if (r < 0) {
-			vm_destroy(vm);
-			return r;
-		}
+	if (r < 0) {
+		vm_forget(vm);
+		vm_destroy(vm);
+		return r;
 	}
 	registry_add(&d->vms, vm);
 	log_info("vm_created", "vm=%s", id);
@@ -171,7 +174,7 @@ static int backend_act(void *ctx, const char *id, enum api_action action,
 	if (!vm)
 		return -err->code;
 	if (action == API_ACTION_FLUSH_METRICS)
-		return vm->process.pid
+		return vm->process.jail.pid
 			       ? vm_flush_metrics(vm, err)
 			       : error_set(err, EBUSY, "the VM does not run");
 	if (action != API_ACTION_START)
@@ -196,7 +199,7 @@ static int backend_console(void *ctx, const char *id, char **ret,
 	size_t *ret_len, uint64_t *ret_dropped, struct error *err)
 {
 	struct vm *vm = find(ctx, id, err);
-	const struct ring *ring;
+	struct ring *ring;
 	uint64_t head, pos;
 	size_t size;
 

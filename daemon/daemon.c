@@ -34,36 +34,6 @@ static void raise_fd_limit(void)
 			(unsigned long long)l.rlim_cur);
 }
 
-static int open_state_dir(struct daemon *d, const char *path, struct error *err)
-{
-	bool made = mkdir(path, 0700) == 0;
-
-	/* Who may use a socket in it has to get there; what else is in it is
-	 * private by its own mode. */
-	if ((!made && errno != EEXIST) || (made && chmod(path, 0711) < 0))
-		return error_errno(err, errno, "--state-dir %s", path);
-	d->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (d->state_fd < 0)
-		return error_errno(err, errno, "--state-dir %s", path);
-	return 0;
-}
-
-/* Held as long as we live, however we die. */
-static int lock_state_dir(struct daemon *d, const char *path, struct error *err)
-{
-	int fd =
-		openat(d->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		return error_errno(err, errno, "--state-dir %s", path);
-	close(d->state_fd);
-	d->state_fd = fd;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, EADDRINUSE,
-			"another daemon uses the state directory %s", path);
-	return 0;
-}
-
 /* The parent cgroup: always the same for one state directory, and another for
  * each. */
 static void name_cgroup(char *buf, size_t size, const char *state_dir)
@@ -93,7 +63,7 @@ static int make_jail(
 	};
 
 	name_cgroup(cgroup, sizeof(cgroup), o->state_dir);
-	return jail_create(&d->env.jail, &config, err);
+	return jail_create(&d->env.procs.jail, &config, err);
 }
 
 /* The same for every VM, and slow to ask. */
@@ -109,7 +79,7 @@ static int ask_cpuid(struct daemon *d, struct error *err)
 	if (!ids)
 		return error_set(err, ENOMEM, "out of memory");
 	ids->nent = MSG_CPUID_MAX;
-	r = kvm_get_supported_cpuid(d->env.kvm_fd, ids);
+	r = kvm_get_supported_cpuid(d->env.procs.kvm_fd, ids);
 	if (r < 0)
 		return error_errno(err, -r, "KVM_GET_SUPPORTED_CPUID");
 	d->env.n_cpuid = ids->nent;
@@ -128,6 +98,7 @@ static void vm_gone(void *arg, struct vm *vm)
 
 	log_info("vm_removed", "vm=%s", vm->id);
 	vm_publish(vm, API_EVENT_DELETED);
+	vm_forget(vm);
 	registry_remove(&d->vms, vm);
 	vm_destroy(vm);
 }
@@ -139,7 +110,7 @@ static int open_env(
 
 	host_probe(&d->host);
 	d->env.loop = d->loop;
-	d->env.kvm_fd = d->host.kvm_fd;
+	d->env.procs.kvm_fd = d->host.kvm_fd;
 	d->env.start_timeout_ns = o->start_timeout_s * NS_PER_S;
 	d->env.request_timeout_ns = o->request_timeout_s * NS_PER_S;
 	d->env.events = events_create();
@@ -148,11 +119,12 @@ static int open_env(
 	throttle_watch_init(&d->throttle, d->loop, &d->vms, d->env.events);
 	d->env.gone = vm_gone;
 	d->env.arg = d;
-	if (d->env.kvm_fd >= 0 && ask_cpuid(d, err) < 0)
+	d->env.procs.state = &d->state;
+	if (d->env.procs.kvm_fd >= 0 && ask_cpuid(d, err) < 0)
 		return -err->code;
 	if (make_jail(d, o, err) < 0)
 		return -err->code;
-	h = host_show(&d->host, jail_cgroup_version(d->env.jail));
+	h = host_show(&d->host, jail_cgroup_version(d->env.procs.jail));
 	d->env.host_mem_mib = h->mem_total_bytes >> 20;
 	admission_init(&d->admission,
 		o->memory_reserve_mib == OPTIONS_DEFAULT_RESERVE
@@ -163,20 +135,130 @@ static int open_env(
 	return 0;
 }
 
-/* The first signal stops the daemon in good order; there is no second. */
-static void stop(struct daemon *d)
+/* ---- what an earlier daemon left ---- */
+
+static void adopt_one(void *arg, const char *id)
+{
+	struct daemon *d = arg;
+	struct error err;
+	char quoted[ERROR_MSG_MAX];
+	struct vm *vm;
+
+	if (vm_adopt(&vm, &d->env, id, &err) < 0)
+		log_error("vm_not_adopted", "vm=%s error=%s", id,
+			log_quote(quoted, sizeof(quoted), err.msg));
+	if (!vm)
+		return;
+	registry_add(&d->vms, vm);
+	log_info("vm_adopted", "vm=%s state=%s pid=%d", vm->id,
+		log_quote(quoted, sizeof(quoted), vm_state_name(vm->state)),
+		vm->process.jail.pid);
+}
+
+/* A process of no VM: it waited in the pool, or its VM was being deleted. */
+static void end_orphan(void *arg, const char *key)
+{
+	struct daemon *d = arg;
+	struct process p;
+	struct state_proc proc;
+	struct error err;
+	struct vm *vm;
+
+	TAILQ_FOREACH(vm, &d->vms.list, link)
+	if (strcmp(vm->process.key, key) == 0)
+		return;
+	process_init(&p);
+	snprintf(p.key, sizeof(p.key), "%s", key);
+	if (state_read_proc(&d->state, key, &proc) == 0) {
+		p.jail.uid = proc.uid;
+		memcpy(p.jail.name, proc.cgroup, sizeof(p.jail.name));
+		if (process_start_time(proc.pid) == proc.start)
+			p.jail.pid = proc.pid;
+		if (jail_adopt(d->env.procs.jail, &p.jail, &err) < 0)
+			p.jail.pid = 0;
+		jail_reap(d->env.procs.jail, &p.jail);
+	}
+	process_destroy(&p, &d->env.procs);
+}
+
+static void adopt_all(struct daemon *d)
+{
+	state_each_vm(&d->state, adopt_one, d);
+	state_each_proc(&d->state, end_orphan, d);
+	if (d->vms.n)
+		log_info("adopted", "vms=%zu", d->vms.n);
+}
+
+/* ---- the pool ---- */
+
+static bool idle_wants(void *arg)
+{
+	struct daemon *d = arg;
+
+	/* Starts that are under way need the CPUs. */
+	return !d->stopping && d->env.n_starting == 0 &&
+	       pool_wants(d->env.pool);
+}
+
+static void idle_work(void *arg)
+{
+	struct daemon *d = arg;
+
+	pool_refill(d->env.pool);
+}
+
+/* It begins with the machine that a VM has which says nothing of it. */
+static int open_pool(struct daemon *d, unsigned size, struct error *err)
+{
+	struct vm_config config;
+	struct msg_prepare first;
+	int r;
+
+	vm_config_init(&config);
+	if (d->env.procs.kvm_fd < 0)
+		size = 0;
+	r = size ? vm_fill_prepare(&d->env, &config, &first, err) : 0;
+	vm_config_fini(&config);
+	if (r == 0)
+		r = pool_create(&d->env.pool, d->loop, &d->env.procs, size,
+			&first, err);
+	if (r == 0)
+		loop_set_idle(d->loop, idle_wants, idle_work, d);
+	return r;
+}
+
+/* ---- the end ---- */
+
+/* The first signal stops the daemon in good order; there is no second. keep:
+ * VMs that run go on, and wait for another daemon. */
+static void stop(struct daemon *d, bool keep)
 {
 	struct vm *vm, *next;
 
 	if (d->stopping)
 		return;
 	d->stopping = true;
-	log_info("stopping", "vms=%zu", d->vms.n);
+	d->keep_vms = keep;
+	log_info("stopping", "vms=%zu keep=%d", d->vms.n, keep);
 	service_stopping(&d->service);
 	api_server_quiesce(d->server);
-	for (vm = TAILQ_FIRST(&d->vms.list); vm; vm = next) {
+	for (vm = TAILQ_FIRST(&d->vms.list); vm && !keep; vm = next) {
 		next = TAILQ_NEXT(vm, link);
 		vm_shut_down(vm);
+	}
+}
+
+/* Those that start or go may finish that. */
+static void leave_vms(struct daemon *d)
+{
+	struct vm *vm, *next;
+
+	for (vm = TAILQ_FIRST(&d->vms.list); vm; vm = next) {
+		next = TAILQ_NEXT(vm, link);
+		if (vm->state == VM_STARTING || vm->state == VM_DELETING)
+			continue;
+		registry_remove(&d->vms, vm);
+		vm_leave(vm);
 	}
 }
 
@@ -188,7 +270,7 @@ static void on_signal(struct loop_source *s, uint32_t events)
 
 	(void)events;
 	if (read(d->signal_fd, &info, sizeof(info)) == sizeof(info))
-		stop(d);
+		stop(d, info.ssi_signo == SIGTERM);
 }
 
 static void on_http(struct loop_source *s, uint32_t events)
@@ -305,19 +387,21 @@ int daemon_open(struct daemon *d, const struct options *o, struct error *err)
 		.hangups.fd = -1,
 		.scrapes.fd = -1,
 		.signal_fd = -1,
-		.state_fd = -1,
+		.state = {-1, -1, -1},
 		.max_vms = o->max_vms,
 	};
 	if (registry_init(&d->vms) < 0)
 		return error_set(err, ENOMEM, "out of memory");
 	raise_fd_limit();
 	if (loop_create(&d->loop, err) < 0 ||
-		open_state_dir(d, o->state_dir, err) < 0 ||
-		lock_state_dir(d, o->state_dir, err) < 0 ||
-		open_env(d, o, err) < 0 || open_signals(d, err) < 0 ||
+		state_open(&d->state, o->state_dir, err) < 0 ||
+		open_env(d, o, err) < 0 || open_pool(d, o->pool, err) < 0 ||
+		open_signals(d, err) < 0 ||
 		sampler_create(&d->sampler, d->loop, &d->vms, err) < 0 ||
 		open_server(d, o, err) < 0)
 		return -err->code;
+	/* Clients wait until the loop runs. */
+	adopt_all(d);
 	return 0;
 }
 
@@ -331,9 +415,12 @@ static void on_last_call_over(struct loop_timer *t)
 static int prepare(void *arg)
 {
 	struct daemon *d = arg;
-	bool over = d->stopping && d->vms.n == 0;
 	int limit_ms;
+	bool over;
 
+	if (d->stopping && d->keep_vms)
+		leave_vms(d);
+	over = d->stopping && d->vms.n == 0;
 	if (over)
 		events_end(d->env.events);
 	service_count(&d->service, d->vms.n);
@@ -369,11 +456,12 @@ void daemon_close(struct daemon *d)
 	api_server_destroy(d->server);
 	sampler_destroy(d->sampler);
 	throttle_watch_fini(&d->throttle);
-	if (d->env.jail)
-		jail_destroy(d->env.jail);
+	pool_destroy(d->env.pool);
+	if (d->env.procs.jail)
+		jail_destroy(d->env.procs.jail);
 	host_close(&d->host);
 	close_fd(&d->signal_fd);
-	close_fd(&d->state_fd);
+	state_close(&d->state);
 	loop_destroy(d->loop);
 	registry_fini(&d->vms);
 	events_destroy(d->env.events);

@@ -25,16 +25,17 @@ struct daemon {
 	struct sampler *sampler;
 	struct throttle_watch throttle;
 	struct loop_source http, hangups, scrapes, signals;
-	int signal_fd, state_fd;
+	struct state state;
+	int signal_fd;
 	unsigned max_vms;
 	struct admission admission;
-	bool stopping;
+	bool stopping, keep_vms;
 	struct loop_timer last_call; /* stopping: how long answers may take */
 };
 
 /* Everything up to the open socket; host is probed. */
 int daemon_open(struct daemon *d, const struct options *o, struct error *err);
-/* Serves until a signal ends it, and all VMs. */
+/* Serves until a signal ends it, with all VMs or without. */
 void daemon_run(struct daemon *d);
 void daemon_close(struct daemon *d); /* tolerates a daemon half opened */
 

@@ -16,6 +16,10 @@ struct loop {
 	struct epoll_event events[BATCH];
 	int n_events, next_event;
 
+	bool (*idle_wants)(void *arg); /* NULL: nothing */
+	void (*idle_work)(void *arg);
+	void *idle_arg;
+
 	/* A binary heap by deadline; heap[0] is not used. */
 	struct loop_timer **heap;
 	size_t n_timers, cap_timers;
@@ -173,11 +177,17 @@ void loop_run(struct loop *l, int (*prepare)(void *arg), void *arg)
 	l->stopped = false;
 	for (;;) {
 		int limit = prepare(arg);
+		bool idle;
 
 		if (l->stopped)
 			break;
+		limit = wait_ms(l, limit);
+		idle = limit != 0 && l->idle_wants &&
+		       l->idle_wants(l->idle_arg);
 		l->n_events = epoll_wait(
-			l->epoll, l->events, BATCH, wait_ms(l, limit));
+			l->epoll, l->events, BATCH, idle ? 0 : limit);
+		if (idle && l->n_events == 0)
+			l->idle_work(l->idle_arg);
 		for (l->next_event = 0; l->next_event < l->n_events;) {
 			struct epoll_event *ev = &l->events[l->next_event++];
 			struct loop_source *s = ev->data.ptr;
@@ -188,6 +198,14 @@ void loop_run(struct loop *l, int (*prepare)(void *arg), void *arg)
 		l->n_events = 0;
 		fire_timers(l);
 	}
+}
+
+void loop_set_idle(struct loop *l, bool (*wants)(void *arg),
+	void (*work)(void *arg), void *arg)
+{
+	l->idle_wants = wants;
+	l->idle_work = work;
+	l->idle_arg = arg;
 }
 
 void loop_stop(struct loop *l)

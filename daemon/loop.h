@@ -44,3 +44,8 @@ void loop_clear_timer(struct loop *l, struct loop_timer *t); /* idempotent */
  */
 void loop_run(struct loop *l, int (*prepare)(void *arg), void *arg);
 void loop_stop(struct loop *l);
+
+/* What is done while nothing else is to be done: work() once for each time that
+ * wants() said so and no event had come. */
+void loop_set_idle(struct loop *l, bool (*wants)(void *arg),
+	void (*work)(void *arg), void *arg);

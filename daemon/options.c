@@ -1,5 +1,7 @@
 #include "daemon/options.h"
 
+#include "daemon/pool.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
@@ -23,8 +25,9 @@ static const char help[] =
 	"                       a TCP port with GET /metrics and nothing else, for\n"
 	"                       Prometheus (default: none); who may connect to it\n"
 	"                       reads the VMs' ids and numbers\n"
-	"  --state-dir DIR      the daemon's own files (default /run/mayfly); one\n"
-	"                       daemon at a time\n"
+	"  --state-dir DIR      the daemon's own files (default /run/mayfly), from which\n"
+	"                       the next daemon knows of the VMs; one daemon at a time;\n"
+	"                       best on a tmpfs\n"
 	"  --vmm PATH           the mayfly-vmm to run (default: the one that came\n"
 	"                       with this mayflyd)\n"
 	"  --log-format FORMAT  text or json (default text), on standard error\n"
@@ -36,6 +39,9 @@ static const char help[] =
 	"  --memory-reserve MIB memory that stays available to others: with less, no\n"
 	"                       VM is started (default: a sixteenth of the host's, at\n"
 	"                       most 512)\n"
+	"  --pool N             how many VMMs wait, jailed and with a machine, for the\n"
+	"                       next start; 0: none (default: as many as were started\n"
+	"                       in one second of the last ten, from 1 to 64)\n"
 	"  --start-timeout S    seconds a VM has until its guest runs; then it is\n"
 	"                       killed (default 20)\n"
 	"  --request-timeout S  seconds a VM has to answer a request (default 5)\n"
@@ -47,7 +53,8 @@ static const char help[] =
 	"  --version            print the version\n"
 	"  --help               print this\n"
 	"\n"
-	"SIGTERM, SIGINT and SIGHUP end the daemon and all its VMs.\n";
+	"SIGTERM ends the daemon, and leaves its VMs running for the next one with\n"
+	"the same --state-dir; SIGINT and SIGHUP end it and all its VMs.\n";
 /* clang-format on */
 
 enum {
@@ -62,6 +69,7 @@ enum {
 	OPT_UID_COUNT,
 	OPT_MAX_VMS,
 	OPT_MEMORY_RESERVE,
+	OPT_POOL,
 	OPT_START_TIMEOUT,
 	OPT_REQUEST_TIMEOUT,
 	OPT_IDLE_TIMEOUT,
@@ -83,6 +91,7 @@ static const struct option long_options[] = {
 	{"uid-count", required_argument, NULL, OPT_UID_COUNT},
 	{"max-vms", required_argument, NULL, OPT_MAX_VMS},
 	{"memory-reserve", required_argument, NULL, OPT_MEMORY_RESERVE},
+	{"pool", required_argument, NULL, OPT_POOL},
 	{"start-timeout", required_argument, NULL, OPT_START_TIMEOUT},
 	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
 	{"idle-timeout", required_argument, NULL, OPT_IDLE_TIMEOUT},
@@ -189,6 +198,9 @@ static int read_option(
 		r = read_number("--memory-reserve", arg, 0, 1u << 24,
 			&o->memory_reserve_mib, err);
 		break;
+	case OPT_POOL:
+		r = read_number("--pool", arg, 0, POOL_MAX, &o->pool, err);
+		break;
 	case OPT_START_TIMEOUT:
 		r = read_number("--start-timeout", arg, 1, 3600,
 			&o->start_timeout_s, err);
@@ -254,6 +266,7 @@ int options_read(struct options *o, int argc, char **argv, struct error *err)
 		.uid_base = 1879048192, /* 0x70000000 */
 		.uid_count = 65536,
 		.memory_reserve_mib = OPTIONS_DEFAULT_RESERVE,
+		.pool = POOL_ADAPTIVE,
 		.start_timeout_s = 20,
 		.request_timeout_s = 5,
 		.idle_timeout_s = 30,

@@ -24,8 +24,9 @@ struct options {
 	enum log_level log_level;
 	uid_t uid_base;
 	unsigned uid_count;
-	unsigned max_vms; /* at most uid_count */
+	unsigned max_vms;            /* at most uid_count */
 	unsigned memory_reserve_mib; /* OPTIONS_DEFAULT_RESERVE: by the host */
+	unsigned pool;               /* VMMs made ahead, or POOL_ADAPTIVE */
 	unsigned start_timeout_s, request_timeout_s, idle_timeout_s;
 };
 

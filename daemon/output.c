@@ -4,10 +4,8 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 
 /* A guest that prints byte by byte wakes its readers no more often. */
 #define WAKE_INTERVAL_NS 5000000u
@@ -147,56 +145,28 @@ void output_reset(struct output *o)
 	loop_remove(o->loop, &o->wake);
 	loop_clear_timer(o->loop, &o->pause);
 	close_fd(&o->wake_fd);
-	if (o->ring.shared)
-		munmap(o->ring.shared, OUTPUT_SHARED_BYTES);
+	process_unmap(o->ring.shared);
 	o->ring.shared = NULL;
+	memset(o->ring.backed, 0, sizeof(o->ring.backed));
 	for (struct api_reader *r = o->readers; r; r = r->next)
 		r->pos = 0;
 }
 
-/* A memfd that can neither grow nor shrink, mapped. */
-static int make_page(int *ret_memfd, struct vm_shared **ret)
+void output_attach(struct output *o, struct process *p)
 {
-	_cleanup_close_ int fd =
-		memfd_create("mayfly-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	struct vm_shared *s;
-
-	if (fd < 0 || ftruncate(fd, OUTPUT_SHARED_BYTES) < 0 ||
-		fcntl(fd, F_ADD_SEALS,
-			F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
-	s = mmap(NULL, OUTPUT_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-		fd, 0);
-	if (s == MAP_FAILED)
-		return -errno;
-	s->version = VM_SHARED_VERSION;
-	s->console_bytes = VM_CONSOLE_BYTES;
-	*ret = s;
-	*ret_memfd = take_fd(&fd);
-	return 0;
-}
-
-int output_open(
-	struct output *o, int *ret_memfd, int *ret_wake, struct error *err)
-{
-	int r;
-
-	o->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (o->wake_fd < 0)
-		return error_errno(err, errno, "eventfd");
-	r = make_page(ret_memfd, &o->ring.shared);
-	if (r < 0) {
-		close_fd(&o->wake_fd);
-		return error_errno(err, -r, "the page shared with the VM");
-	}
-	*ret_wake = o->wake_fd;
+	o->ring.shared = take_ptr(&p->shared);
+	o->wake_fd = take_fd(&p->wake_fd);
 	/* Who followed before the start. */
 	if (o->readers && watch(o) == 0)
 		start_pause(o);
-	return 0;
 }
 
-const struct ring *output_ring(const struct output *o)
+int output_wake_fd(const struct output *o)
+{
+	return o->wake_fd;
+}
+
+struct ring *output_ring(struct output *o)
 {
 	return &o->ring;
 }

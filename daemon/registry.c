@@ -62,7 +62,7 @@ struct vm *registry_after(const struct registry *r, uint64_t number)
  * a page, be that one gone or this daemon another one by then: so numbers are
  * never given twice, and are higher in a later daemon.
  */
-static uint64_t next_number(struct registry *r)
+uint64_t registry_next_number(struct registry *r)
 {
 	struct timespec now;
 	uint64_t ns;
@@ -99,12 +99,22 @@ static void grow(struct registry *r)
 
 void registry_add(struct registry *r, struct vm *vm)
 {
+	struct vm *before = TAILQ_LAST(&r->list, vm_list);
+
 	assert(!registry_find(r, vm->id));
 	if (r->n >= r->n_buckets)
 		grow(r);
-	vm->number = next_number(r);
+	if (!vm->number)
+		vm->number = registry_next_number(r);
 	link_vm(r, vm);
-	TAILQ_INSERT_TAIL(&r->list, vm, link);
+	while (before && before->number > vm->number)
+		before = TAILQ_PREV(before, vm_list, link);
+	if (before)
+		TAILQ_INSERT_AFTER(&r->list, before, vm, link);
+	else
+		TAILQ_INSERT_HEAD(&r->list, vm, link);
+	if (vm->number > r->last_number)
+		r->last_number = vm->number;
 	r->n++;
 }
 

@@ -21,6 +21,9 @@ void registry_fini(struct registry *r); /* must be empty */
 struct vm *registry_find(const struct registry *r, const char *id);
 /* The first VM, in the order of creation, with a higher number; or NULL. */
 struct vm *registry_after(const struct registry *r, uint64_t number);
-/* No VM of this id may be there. Gives it its number. */
+/* The number of a VM that is created now: greater than that of any other,
+ * also of those that are gone. */
+uint64_t registry_next_number(struct registry *r);
+/* No VM of this id may be there. Its place is by its number; 0: it gets one. */
 void registry_add(struct registry *r, struct vm *vm);
 void registry_remove(struct registry *r, struct vm *vm);

@@ -1,6 +1,11 @@
 #include "daemon/ring.h"
 
+#include <linux/mman.h> /* MADV_POPULATE_READ */
+#include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define PAGE_BYTES 4096u
 
 /* A writer that overtakes the copy as often as this gets no more chances. */
 #define ATTEMPTS 4
@@ -17,19 +22,43 @@ uint64_t ring_oldest(const struct ring *r, uint64_t head)
 	return head >= r->capacity ? head + 1 - r->capacity : 0;
 }
 
+/* Whether there is memory for the n bytes from at on: where a VM lies about
+ * what it wrote, and the state directory is full, a touch of ours would be a
+ * signal. Once it is there it stays. */
+static bool is_backed(struct ring *r, size_t at, size_t n)
+{
+	for (size_t page = at / PAGE_BYTES; page * PAGE_BYTES < at + n;
+		page++) {
+		uint64_t *word = &r->backed[page / 64];
+		uint64_t bit = 1ull << page % 64;
+
+		if (*word & bit)
+			continue;
+		if (madvise(r->shared->console + page * PAGE_BYTES, PAGE_BYTES,
+			    MADV_POPULATE_READ) < 0)
+			return false;
+		*word |= bit;
+	}
+	return true;
+}
+
 /* n is at most the capacity. */
-static void copy_out(const struct ring *r, uint64_t pos, uint8_t *buf, size_t n)
+static void copy_out(struct ring *r, uint64_t pos, uint8_t *buf, size_t n)
 {
 	size_t at = pos & (r->capacity - 1);
 	size_t first = r->capacity - at;
 
 	if (first > n)
 		first = n;
+	if (!is_backed(r, at, first) || !is_backed(r, 0, n - first)) {
+		memset(buf, 0, n);
+		return;
+	}
 	memcpy(buf, r->shared->console + at, first);
 	memcpy(buf + first, r->shared->console, n - first);
 }
 
-size_t ring_read(const struct ring *r, uint64_t *pos, void *buf, size_t size)
+size_t ring_read(struct ring *r, uint64_t *pos, void *buf, size_t size)
 {
 	for (unsigned i = 0; i < ATTEMPTS; i++) {
 		uint64_t head = ring_head(r), oldest = ring_oldest(r, head);

@@ -15,6 +15,8 @@
 struct ring {
 	struct vm_shared *shared; /* NULL: empty */
 	uint32_t capacity;
+	/* Bit per page of it: there is memory for it. */
+	uint64_t backed[VM_CONSOLE_BYTES / 4096 / 64];
 };
 
 /* Bytes ever written. */
@@ -29,4 +31,4 @@ uint64_t ring_oldest(const struct ring *r, uint64_t head);
  * jumps to the oldest byte when what it points to has been overwritten. Returns
  * the number of bytes; 0: there is nothing new.
  */
-size_t ring_read(const struct ring *r, uint64_t *pos, void *buf, size_t size);
+size_t ring_read(struct ring *r, uint64_t *pos, void *buf, size_t size);

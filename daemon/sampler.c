@@ -73,16 +73,16 @@ static bool hand_over(struct sampler *s, struct vm *vm)
 	char path[48];
 	int fd;
 
-	if (!vm->process.pid || vm->sampled_ns >= s->round_ns)
+	if (!vm->process.jail.pid || vm->sampled_ns >= s->round_ns)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup",
-		(int)vm->process.pid);
+		(int)vm->process.jail.pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	vm->sampled_ns = clock_ns();
 	snprintf(s->id, sizeof(s->id), "%s", vm->id);
-	s->pid = vm->process.pid;
+	s->pid = vm->process.jail.pid;
 	pthread_mutex_lock(&s->lock);
 	s->fd = fd;
 	pthread_cond_signal(&s->changed);
@@ -125,7 +125,7 @@ static void on_done(struct loop_source *source, uint32_t events)
 	if (read(s->done_fd, &n, sizeof(n)) < 0)
 		return;
 	pthread_mutex_lock(&s->lock);
-	if (vm && vm->process.pid == s->pid && s->result == 0) {
+	if (vm && vm->process.jail.pid == s->pid && s->result == 0) {
 		vm->memory = s->sample;
 		vm->memory_pid = s->pid;
 	}

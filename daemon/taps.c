@@ -59,10 +59,9 @@ static int check_alone(
 	return 0;
 }
 
-static int open_tap(struct tap_list *all, const char *vm,
-	const struct vm_net *n, struct vm_tap **ret, struct error *err)
+static struct tap_config config_of(const struct vm_net *n)
 {
-	const struct tap_config config = {
+	return (struct tap_config){
 		.name = n->host_dev_name,
 		.netns = n->netns,
 		.bridge = n->bridge,
@@ -70,29 +69,42 @@ static int open_tap(struct tap_list *all, const char *vm,
 		.n_queues = n->queue_pairs,
 		.mtu = n->mtu,
 	};
-	struct vm_tap *t;
-	int r = check_unused(all, n, err);
+}
 
-	if (r < 0)
-		return r;
-	t = calloc(1, sizeof(*t));
+/* NULL: out of memory. */
+static struct vm_tap *new_tap(const char *vm, const struct vm_net *n)
+{
+	struct vm_tap *t = calloc(1, sizeof(*t));
+
 	if (!t)
-		return error_set(err, ENOMEM, "out of memory");
+		return NULL;
 	t->tap.sock = -1;
 	for (unsigned i = 0; i < TAP_MAX_QUEUES; i++)
 		t->tap.fds[i] = -1;
 	memcpy(t->vm, vm, strnlen(vm, VM_ID_MAX));
 	t->name = strdup(n->host_dev_name);
 	t->netns = n->netns ? strdup(n->netns) : NULL;
-	if (!t->name || (n->netns && !t->netns))
-		r = error_set(err, ENOMEM, "out of memory");
-	else
-		r = tap_open(&t->tap, &config, err);
-	if (r < 0) {
-		free_tap(t);
+	if (t->name && (t->netns || !n->netns))
+		return t;
+	free_tap(t);
+	return NULL;
+}
+
+static int open_tap(struct tap_list *all, const char *vm,
+	const struct vm_net *n, struct vm_tap **ret, struct error *err)
+{
+	const struct tap_config config = config_of(n);
+	struct vm_tap *t;
+	int r = check_unused(all, n, err);
+
+	if (r < 0)
 		return r;
-	}
-	r = check_alone(all, t, err);
+	t = new_tap(vm, n);
+	if (!t)
+		return error_set(err, ENOMEM, "out of memory");
+	r = tap_open(&t->tap, &config, err);
+	if (r == 0)
+		r = check_alone(all, t, err);
 	if (r < 0) {
 		free_tap(t);
 		return r;
@@ -197,6 +209,24 @@ void taps_place_fds(
 	for (unsigned i = 0; i < t->n; i++)
 		for (unsigned q = 0; q < m->nets[i].n_pairs; q++)
 			fds[at.nets[i] + q] = t->taps[i]->tap.fds[q];
+}
+
+void taps_found(struct tap_list *all, const char *vm, const struct vm_config *c,
+	struct vm_taps *ret)
+{
+	struct error err;
+
+	for (ret->n = 0; ret->n < c->n_nets; ret->n++) {
+		const struct tap_config config = config_of(&c->nets[ret->n]);
+		struct vm_tap *t = new_tap(vm, &c->nets[ret->n]);
+
+		ret->taps[ret->n] = t;
+		if (!t)
+			continue;
+		if (tap_find(&t->tap, &config, &err) < 0)
+			log_warn("tap_not_found", "vm=%s tap=%s", vm, t->name);
+		LIST_INSERT_HEAD(all, t, link);
+	}
 }
 
 void taps_handed_over(struct vm_taps *t)

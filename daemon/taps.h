@@ -50,6 +50,11 @@ int taps_fill(const struct vm_taps *t, struct msg_start *m, struct error *err);
 void taps_place_fds(
 	const struct vm_taps *t, const struct msg_start *m, int *fds);
 
+/* A VM has them that another daemon started; what tells their use is opened
+ * here, as far as it can be. */
+void taps_found(struct tap_list *all, const char *vm, const struct vm_config *c,
+	struct vm_taps *ret);
+
 /* The VM has the queues now. */
 void taps_handed_over(struct vm_taps *t);
 /* The VM did not start, and may be started again. What cannot be opened is

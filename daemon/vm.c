@@ -7,14 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-int vm_create(struct vm **ret, struct vm_env *env, const char *id,
-	struct vm_config *config, struct error *err)
+struct vm *vm_new(struct vm_env *env, const char *id, struct vm_config *config)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
 	if (!vm) {
 		vm_config_fini(config);
-		return error_set(err, ENOMEM, "out of memory");
+		return NULL;
 	}
 	vm->env = env;
 	snprintf(vm->id, sizeof(vm->id), "%s", id);
@@ -24,6 +23,7 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	vm_vsock_init(vm);
 	vm_port_init(vm);
 	vm_log_init(vm);
+	process_init(&vm->process);
 	vm->sock = (struct loop_source){-1, vm_on_sock};
 	vm->pidfd = (struct loop_source){-1, vm_on_pidfd};
 	vm->linger.fire = vm_on_linger;
@@ -31,7 +31,18 @@ int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	vm->events_limit = (struct log_limit)LOG_LIMIT(10, 10);
 	vm->unasked_limit = (struct log_limit)LOG_LIMIT(1000, 1);
 	vm->output = output_create(env->loop);
-	if (!vm->output)
+	if (vm->output)
+		return vm;
+	vm_destroy(vm);
+	return NULL;
+}
+
+int vm_create(struct vm **ret, struct vm_env *env, const char *id,
+	struct vm_config *config, struct error *err)
+{
+	struct vm *vm = vm_new(env, id, config);
+
+	if (!vm)
 		error_set(err, ENOMEM, "out of memory");
 	else if (vm_config_check(&vm->config, env->host_mem_mib, err) == 0 &&
 		 vm_cpu_check(env, &vm->config, err) == 0 &&
@@ -193,5 +204,6 @@ int vm_configure(struct vm *vm, struct vm_config *config,
 	}
 	vm_config_fini(&vm->config);
 	vm->config = *config;
+	vm_save_changed(vm);
 	return 0;
 }

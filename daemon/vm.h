@@ -7,7 +7,8 @@
  * vm.c: configuring; vm_show.c: showing; vm_start.c and vm_message.c: how it
  * starts; vm_talk.c: requests and messages; vm_update.c: changes while it runs;
  * vm_mmds.c: its metadata; vm_port.c: its own API socket; vm_exit.c: how it
- * ends.
+ * ends; vm_save.c: what a daemon after this one has to know; vm_adopt.c: how
+ * that one finds it.
  */
 
 #include "api/backend.h"
@@ -20,6 +21,7 @@
 #include "daemon/loop.h"
 #include "daemon/memory_sample.h"
 #include "daemon/output.h"
+#include "daemon/pool.h"
 #include "daemon/taps.h"
 #include "daemon/vm_state.h"
 #include "daemon/vsock.h"
@@ -37,11 +39,11 @@ struct throttle_seen;
 struct vm_env {
 	struct loop *loop;
 	struct api_server *server; /* for their own sockets */
-	struct jail *jail;
+	struct process_env procs;
+	struct pool *pool;
+	unsigned n_starting;
 	struct events *events; /* NULL: nobody wants to know */
 	struct histogram start_times;
-	struct api_pool pool; /* how full it is, and what became of it */
-	int kvm_fd;
 	uint32_t n_cpuid;
 	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];
 	uint64_t host_mem_mib;
@@ -116,9 +118,9 @@ struct vm_log {
 struct vm {
 	TAILQ_ENTRY(vm) link; /* registry: in order of creation */
 	struct vm *hash_next;
-	uint64_t number; /* as in struct api_vm; the registry's */
 	struct vm_env *env;
 	char id[VM_ID_MAX + 1];
+	uint64_t number; /* in the order of creation, over restarts too */
 	enum vm_state state;
 	struct vm_config config;
 	struct vm_images images; /* closed once it runs */
@@ -130,14 +132,16 @@ struct vm {
 	struct api_mmds_data mmds; /* json NULL: none */
 
 	/* From the start on. */
-	bool remove_if_start_fails;
+	bool remove_if_start_fails; /* as its record says, too */
 	struct api_op *start_op;
 	struct loop_timer start_timer;
 	struct error start_err; /* code 0: none yet */
 	uint64_t received_ns;   /* the request to start */
 
-	/* The process; pid 0: none. */
-	struct jail_process process;
+	/* The process; its pid 0: none any more. Its directory stays as long as
+	 * the VM. */
+	struct process process;
+	uint32_t foreign; /* protocol of a VMM we cannot talk to; 0: we can */
 	struct loop_source sock, pidfd;
 	struct loop_timer linger; /* it said it exits: until it is made to */
 	uint32_t next_seq;
@@ -166,7 +170,26 @@ struct vm {
 /* Opens all of config's files. config is taken over, whatever happens. */
 int vm_create(struct vm **ret, struct vm_env *env, const char *id,
 	struct vm_config *config, struct error *err);
-void vm_destroy(struct vm *vm); /* without a process; NULL is fine */
+/* Without a process, or one that is left to another daemon. NULL is fine. */
+void vm_destroy(struct vm *vm);
+
+/* vm_save.c: for a daemon that comes after us. What cannot be written is an
+ * error where somebody can be told, else logged. */
+int vm_save(const struct vm *vm, struct error *err); /* the configuration */
+void vm_save_changed(const struct vm *vm);           /* the same, later */
+void vm_save_mmds(const struct vm *vm);
+void vm_save_exit(const struct vm *vm);
+bool vm_read_exit(struct vm *vm);
+void vm_forget(struct vm *vm); /* all there is of it */
+
+/*
+ * vm_adopt.c: what the daemon before this one knew as id. 0 with *ret NULL:
+ * there was no such VM, or it was half made, and nothing is left of it.
+ */
+int vm_adopt(
+	struct vm **ret, struct vm_env *env, const char *id, struct error *err);
+/* The other way round: the daemon goes, the VM stays. Who waits is told. */
+void vm_leave(struct vm *vm);
 
 /* config is taken over, whatever happens. */
 int vm_configure(struct vm *vm, struct vm_config *config,
@@ -223,12 +246,18 @@ int vm_open_vsock(struct vm *vm, const struct vm_config *c, struct error *err);
 void vm_take_vsock_connect(struct vm *vm, const struct msg_vsock_connect *m);
 void vm_forget_vsock_asks(struct vm *vm);
 
+/* vm.c: without its files; the configuration is taken over. */
+struct vm *vm_new(struct vm_env *env, const char *id, struct vm_config *config);
+
+/* The machine: the same for VMs whose machine is the same. */
+int vm_fill_prepare(const struct vm_env *env, const struct vm_config *c,
+	struct msg_prepare *m, struct error *err);
 /* All of MSG_START but what taps and sockets tell; measures the files again. */
 int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err);
 /* vm_cpu.c: what the configuration makes of the host's CPU; and whether this
  * host can do it. */
 int vm_cpu_fill(const struct vm_env *env, const struct vm_config *c,
-	struct msg_start *m, struct error *err);
+	struct msg_prepare *m, struct error *err);
 int vm_cpu_check(
 	const struct vm_env *env, const struct vm_config *c, struct error *err);
 /* Where msg_start_fds() says: kernel, initrd, drives, pmem. */
@@ -248,7 +277,9 @@ void vm_on_pidfd(struct loop_source *s, uint32_t events);
 void vm_on_linger(struct loop_timer *t);
 void vm_on_taps_timer(struct loop_timer *t);
 void vm_started(struct vm *vm);
+int vm_watch(struct vm *vm); /* its process; 0 or a negative errno */
 /* SIGKILL; what follows is seen at the pidfd. why: NULL or a sentence. */
+void vm_record_unseen_exit(struct vm *vm);
 void vm_kill(struct vm *vm, enum vm_exit_reason reason, const char *why);
 /* Answers everybody in the list; err NULL: with success. */
 void vm_answer_all(struct vm_pendings *list, const struct error *err);

@@ -19,8 +19,8 @@ static int check_caps(
 	return 0;
 }
 
-static int fill_cpuid_mods(
-	struct msg_start *m, const struct vm_cpu_config *cpu, struct error *err)
+static int fill_cpuid_mods(struct msg_prepare *m,
+	const struct vm_cpu_config *cpu, struct error *err)
 {
 	for (unsigned i = 0; i < cpu->n_cpuid; i++) {
 		const struct vm_cpuid_mod *from = &cpu->cpuid[i];
@@ -43,7 +43,8 @@ static int fill_cpuid_mods(
 	return 0;
 }
 
-static void fill_msr_mods(struct msg_start *m, const struct vm_cpu_config *cpu)
+static void fill_msr_mods(
+	struct msg_prepare *m, const struct vm_cpu_config *cpu)
 {
 	for (unsigned i = 0; i < cpu->n_msrs; i++)
 		m->msr_mods[i] =
@@ -54,11 +55,11 @@ static void fill_msr_mods(struct msg_start *m, const struct vm_cpu_config *cpu)
 }
 
 int vm_cpu_fill(const struct vm_env *env, const struct vm_config *c,
-	struct msg_start *m, struct error *err)
+	struct msg_prepare *m, struct error *err)
 {
 	m->n_cpuid = env->n_cpuid;
 	memcpy(m->cpuid, env->cpuid, m->n_cpuid * sizeof(m->cpuid[0]));
-	if (check_caps(env->kvm_fd, &c->cpu, err) < 0 ||
+	if (check_caps(env->procs.kvm_fd, &c->cpu, err) < 0 ||
 		fill_cpuid_mods(m, &c->cpu, err) < 0)
 		return -err->code;
 	fill_msr_mods(m, &c->cpu);
@@ -68,11 +69,11 @@ int vm_cpu_fill(const struct vm_env *env, const struct vm_config *c,
 int vm_cpu_check(
 	const struct vm_env *env, const struct vm_config *c, struct error *err)
 {
-	struct msg_start *m;
+	struct msg_prepare *m;
 	int r;
 
 	/* A host that cannot run a VM at all says so when one starts. */
-	if (env->kvm_fd < 0)
+	if (env->procs.kvm_fd < 0)
 		return 0;
 	m = malloc(sizeof(*m));
 	if (!m)

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -45,8 +46,8 @@ void vm_kill(struct vm *vm, enum vm_exit_reason reason, const char *why)
 		vm->exit.status = -1;
 		vm->exit.signal = SIGKILL;
 	}
-	if (vm->process.pid)
-		pidfd_send_signal(vm->process.pidfd, SIGKILL, NULL, 0);
+	if (vm->process.jail.pid)
+		pidfd_send_signal(vm->process.jail.pidfd, SIGKILL, NULL, 0);
 }
 
 void vm_on_linger(struct loop_timer *t)
@@ -57,11 +58,54 @@ void vm_on_linger(struct loop_timer *t)
 		"the VMM closed its socket and did not exit");
 }
 
+/* What it left in the shared memory: of one that ended while no daemon
+ * listened. */
+static bool read_last_words(struct vm *vm)
+{
+	const struct vm_shared *s = output_shared(vm->output);
+	char detail[sizeof(s->exit_detail)];
+	uint32_t reason;
+
+	if (!s || __atomic_load_n(&s->run_state, __ATOMIC_ACQUIRE) !=
+			  VM_RUN_STATE_ENDED)
+		return false;
+	reason = __atomic_load_n(&s->exit_reason, __ATOMIC_RELAXED);
+	if (reason < VM_EXIT_SHUTDOWN || reason > VM_EXIT_INTERNAL_ERROR)
+		return false;
+	memcpy(detail, s->exit_detail, sizeof(detail));
+	detail[sizeof(detail) - 1] = '\0';
+	vm->exit.reason = (enum vm_exit_reason)reason;
+	text_printable(vm->exit.detail, sizeof(vm->exit.detail), detail);
+	return true;
+}
+
+/* Another daemon's child: nobody tells us its wait status. */
+void vm_record_unseen_exit(struct vm *vm)
+{
+	struct vm_exit *e = &vm->exit;
+
+	e->signal = 0;
+	e->status = 0;
+	if (e->reason)
+		return;
+	if (read_last_words(vm))
+		return;
+	e->reason = VM_EXIT_CRASHED;
+	e->status = -1;
+	snprintf(e->detail, sizeof(e->detail),
+		"it ended, while its daemon was another or none, without a "
+		"reason");
+}
+
 /* Fills exit from how the process ended, as far as it is not known better. */
 static void record_exit(struct vm *vm, int wait_status)
 {
 	struct vm_exit *e = &vm->exit;
 
+	if (wait_status == -1) {
+		vm_record_unseen_exit(vm);
+		return;
+	}
 	e->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
 	e->status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
 	if (e->reason)
@@ -128,12 +172,16 @@ static void start_failed(struct vm *vm)
 			vm->exit.detail[0] ? ", " : "", vm->exit.detail);
 	log_warn("vm_start_failed", "vm=%s error=%s", vm->id,
 		log_quote(quoted, sizeof(quoted), err.msg));
+	vm->env->n_starting--;
 	output_reset(vm->output);
 	vm->exit = (struct vm_exit){VM_EXIT_NONE};
+	(void)state_link_vm(vm->env->procs.state, vm->id, "");
+	process_destroy(&vm->process, &vm->env->procs);
 	(void)vm_state_after(&vm->state, VM_EV_START_FAILED, &ignored);
 	if (!vm->remove_if_start_fails)
 		taps_reopen(&vm->env->taps, vm->id, &vm->config, &vm->taps);
-	op->done(op, &err);
+	if (op)
+		op->done(op, &err);
 	if (vm->remove_if_start_fails)
 		(void)vm_delete(vm, NULL, &ignored);
 }
@@ -143,6 +191,7 @@ static void exited(struct vm *vm)
 	struct error err;
 
 	log_exit(vm);
+	vm_save_exit(vm);
 	/* Before anybody hears of it: its taps and its sockets are free. */
 	taps_close(&vm->taps);
 	vsock_uds_close(&vm->uds);
@@ -162,7 +211,8 @@ static void exited(struct vm *vm)
 /* While its cgroup is there, which counts them. */
 static void note_oom(struct vm *vm)
 {
-	if (vm->exit.reason || !jail_oom_killed(vm->env->jail, &vm->process))
+	if (vm->exit.reason ||
+		!jail_oom_killed(vm->env->procs.jail, &vm->process.jail))
 		return;
 	vm->exit.reason = VM_EXIT_KILLED;
 	snprintf(vm->exit.detail, sizeof(vm->exit.detail),
@@ -184,8 +234,7 @@ static void end_when_free(struct vm *vm)
 			clock_ns() + TAPS_INTERVAL_NS) == 0)
 		return;
 	note_oom(vm);
-	status = jail_reap(vm->env->jail, &vm->process);
-	vm->process = (struct jail_process){.pid = 0};
+	status = jail_reap(vm->env->procs.jail, &vm->process.jail);
 	record_exit(vm, status);
 	if (vm->state == VM_STARTING)
 		start_failed(vm);
@@ -253,11 +302,13 @@ int vm_delete(struct vm *vm, struct api_op *op, struct error *err)
 
 	if (vm_state_after(&after, VM_EV_DELETE, err) < 0)
 		return -err->code;
-	if (vm->process.pid && op &&
+	if (vm->process.jail.pid && op &&
 		!vm_pend(vm, &vm->deleters, op, NULL, UINT64_MAX))
 		return error_set(err, ENOMEM, "out of memory");
 	vm->state = after;
-	if (!vm->process.pid) {
+	/* Should we die before it does, what is left of it is nobody's. */
+	state_remove_vm(vm->env->procs.state, vm->id);
+	if (!vm->process.jail.pid) {
 		finish_delete(vm);
 		return 0;
 	}

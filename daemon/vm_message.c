@@ -119,15 +119,17 @@ static void fill_memory(struct msg_start *m, const struct vm_memory_hotplug *h)
 					    << 20;
 }
 
-static void fill_machine(struct vm *vm, struct msg_start *m)
+int vm_fill_prepare(const struct vm_env *env, const struct vm_config *c,
+	struct msg_prepare *m, struct error *err)
 {
-	const struct vm_machine_config *mc = &vm->config.machine_config;
+	const struct vm_machine_config *mc = &c->machine_config;
 
+	memset(m, 0, sizeof(*m));
 	m->vcpu_count = mc->vcpu_count;
 	m->mem_bytes = (uint64_t)mc->mem_size_mib << 20;
 	m->smt = mc->smt;
 	m->huge_pages = (uint8_t)mc->huge_pages;
-	m->console = (uint8_t)mc->console;
+	return vm_cpu_fill(env, c, m, err);
 }
 
 int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err)
@@ -137,12 +139,10 @@ int vm_fill_start(struct vm *vm, struct msg_start *m, struct error *err)
 	memset(m, 0, sizeof(*m));
 	m->hdr.type = MSG_START;
 	m->hdr.seq = ++vm->next_seq;
-	m->protocol = MSG_PROTOCOL;
-	m->shared_bytes = OUTPUT_SHARED_BYTES;
+	memcpy(m->id, vm->id, sizeof(m->id));
 	m->has_initrd = vm->images.initrd_fd >= 0;
-	fill_machine(vm, m);
-	if (vm_cpu_fill(vm->env, c, m, err) < 0 ||
-		fill_drives(vm, m, err) < 0 || fill_pmem(vm, m, err) < 0)
+	m->console = (uint8_t)c->machine_config.console;
+	if (fill_drives(vm, m, err) < 0 || fill_pmem(vm, m, err) < 0)
 		return -err->code;
 	fill_nets(c, m);
 	fill_mmds(vm, m);

@@ -59,5 +59,6 @@ int vm_mmds_set(struct vm *vm, struct api_mmds_data *d, struct api_op *op,
 	}
 	vm_mmds_fini(&vm->mmds);
 	vm->mmds = *d;
+	vm_save_mmds(vm);
 	return r;
 }

@@ -81,26 +81,6 @@ static int open_socket(struct vm *vm, struct error *err)
 
 /* ---- the owner ---- */
 
-/* Field 22 of /proc/PID/stat; 0: there is no such process. What is before it is
- * a name of any characters in parentheses. */
-static uint64_t start_time(pid_t pid)
-{
-	char path[40], text[1024] = "", *p;
-	int fd, n = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = (int)read(fd, text, sizeof(text) - 1);
-		close(fd);
-	}
-	p = n > 0 ? strrchr(text, ')') : NULL;
-	/* Field 2 ends at p; a blank is before each of the others. */
-	for (int field = 2; p && field < 22; field++)
-		p = strchr(p + 1, ' ');
-	return p ? strtoull(p, NULL, 10) : 0;
-}
-
 static void on_owner_gone(struct loop_source *s, uint32_t events)
 {
 	struct vm *vm =
@@ -125,7 +105,7 @@ static int watch_owner(struct vm *vm, struct error *err)
 		return 0;
 	p->owner_fd = pidfd_open((pid_t)h->owner_pid, 0);
 	/* With the descriptor in hand the number is nobody else's. */
-	began = p->owner_fd < 0 ? 0 : start_time((pid_t)h->owner_pid);
+	began = p->owner_fd < 0 ? 0 : process_start_time((pid_t)h->owner_pid);
 	if (began == 0)
 		return error_field(err, EINVAL, field, "there is no process %u",
 			h->owner_pid);

@@ -44,7 +44,7 @@ void vm_show(const struct vm *vm, struct api_vm *ret)
 		.number = vm->number,
 		.state = vm_state_name(vm->state),
 		.config = &vm->config,
-		.pid = vm->process.pid,
+		.pid = vm->process.jail.pid,
 		.exit_detail = "",
 		.started = s && vm->state != VM_STARTING,
 	};
@@ -235,9 +235,9 @@ int vm_counters(const struct vm *vm, struct api_counters *ret)
 	*ret = (struct api_counters){
 		.guest_faults = load(&s->guest_faults),
 		.console_limited = load(&s->console_limited),
-		.memory_resident_bytes = resident_bytes(vm->process.pid),
-		.has_memory_sample =
-			vm->memory_pid && vm->memory_pid == vm->process.pid,
+		.memory_resident_bytes = resident_bytes(vm->process.jail.pid),
+		.has_memory_sample = vm->memory_pid &&
+				     vm->memory_pid == vm->process.jail.pid,
 		.memory_pss_bytes = vm->memory.pss_bytes,
 		.memory_anonymous_bytes = vm->memory.anonymous_bytes,
 		.has_vsock = c->vsock.uds_path != NULL,
@@ -303,7 +303,7 @@ static struct api_event event_of(const struct vm *vm, enum api_event_kind kind)
 		.vm = vm->id,
 		.labels = vm->config.labels,
 		.n_labels = vm->config.n_labels,
-		.pid = vm->process.pid,
+		.pid = vm->process.jail.pid,
 	};
 }
 

@@ -10,12 +10,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-/* Beside the vCPUs: the control thread and two I/O workers. */
-#define OTHER_THREADS 3
-
 /* In the order of msg_start_fds(). */
-static int send_start(struct vm *vm, const union msg *m, int shared_fd,
-	int wake_fd, struct error *err)
+static int send_start(struct vm *vm, const union msg *m, struct error *err)
 {
 	_cleanup_close_ int mmds_fd = -1;
 	struct msg_start_fds at;
@@ -23,10 +19,6 @@ static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 
 	msg_start_fds(&m->start, &at);
 	memset(fds, -1, sizeof(fds));
-	fds[MSG_START_FD_KVM] = vm->env->kvm_fd;
-	fds[MSG_START_FD_SHARED] = shared_fd;
-	fds[MSG_START_FD_SECCOMP] = jail_seccomp_fd(vm->env->jail);
-	fds[MSG_START_FD_WAKE] = wake_fd;
 	vm_place_image_fds(vm, &m->start, fds);
 	if (at.vsock >= 0)
 		fds[at.vsock] = vm->uds.listen_fd;
@@ -37,18 +29,19 @@ static int send_start(struct vm *vm, const union msg *m, int shared_fd,
 		fds[at.mmds] = mmds_fd;
 	}
 	taps_place_fds(&vm->taps, &m->start, fds);
-	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, at.n);
+	r = msg_send(vm->process.jail.sock, MSG_DAEMON, m, fds, at.n);
 	return r < 0 ? error_errno(err, -r, "starting the VM") : 0;
 }
 
 /*
- * Of the guest, for the limits of its jail. A pmem file counts as the memory it
- * is to the guest: its page cache is charged to who touches it first, does not
- * give way at all where it lies on a tmpfs, and is slow where it has to.
+ * What a guest has beside its RAM, for the limits of its jail. A pmem file
+ * counts as the memory it is to the guest: its page cache is charged to who
+ * touches it first, does not give way at all where it lies on a tmpfs, and is
+ * slow where it has to.
  */
-static uint64_t memory_bytes(const struct msg_start *m)
+static uint64_t more_memory_bytes(const struct msg_start *m)
 {
-	uint64_t n = m->mem_bytes;
+	uint64_t n = 0;
 
 	if (m->has_vsock)
 		n += VSOCK_MEMORY_BYTES;
@@ -70,36 +63,55 @@ static void on_start_timeout(struct loop_timer *t)
 	vm_kill(vm, VM_EXIT_KILLED, NULL);
 }
 
-static int watch(struct vm *vm, struct error *err)
+int vm_watch(struct vm *vm)
 {
-	int r = loop_add(vm->env->loop, &vm->pidfd, vm->process.pidfd, EPOLLIN);
+	struct loop *l = vm->env->loop;
+	int r = loop_add(l, &vm->pidfd, vm->process.jail.pidfd, EPOLLIN);
 
-	if (r == 0)
-		r = loop_add(
-			vm->env->loop, &vm->sock, vm->process.sock, EPOLLIN);
+	if (r == 0 && !vm->foreign)
+		r = loop_add(l, &vm->sock, vm->process.jail.sock, EPOLLIN);
 	vm->start_timer.fire = on_start_timeout;
-	if (r == 0)
-		r = loop_set_timer(vm->env->loop, &vm->start_timer,
+	if (r == 0 && vm->state <= VM_STARTING)
+		r = loop_set_timer(l, &vm->start_timer,
 			clock_ns() + vm->env->start_timeout_ns);
-	return r < 0 ? error_errno(err, -r, "watching the VM") : 0;
+	return r;
 }
 
-/* The process and the page; on failure what was made is still there. */
-static int launch(struct vm *vm, union msg *m, struct error *err)
+/* One that waits for it, or a new one. */
+static int find_process(
+	struct vm *vm, const struct msg_prepare *m, struct error *err)
 {
-	const struct vm_machine_config *mc = &vm->config.machine_config;
-	_cleanup_close_ int shared_fd = -1;
-	int wake_fd;
+	struct vm_env *env = vm->env;
 
-	if (output_open(vm->output, &shared_fd, &wake_fd, err) < 0 ||
-		jail_spawn(vm->env->jail, vm->id, memory_bytes(&m->start),
-			mc->vcpu_count + OTHER_THREADS, &vm->process,
-			err) < 0 ||
-		send_start(vm, m, shared_fd, wake_fd, err) < 0 ||
-		watch(vm, err) < 0) {
+	return pool_take(env->pool, m, &vm->process)
+		       ? 0
+		       : process_make(&vm->process, &env->procs, m, err);
+}
+
+/* On failure what was made is still there. */
+static int launch(struct vm *vm, const struct msg_prepare *p, union msg *m,
+	uint64_t received_ns, struct error *err)
+{
+	uint64_t more = more_memory_bytes(&m->start);
+	int r;
+
+	if (find_process(vm, p, err) < 0 ||
+		(more && jail_limit(vm->env->procs.jail, &vm->process.jail,
+				 p->mem_bytes + more, err) < 0))
 		return admission_failed(err);
-	}
-	return 0;
+	vm->process.shared->received_ns = received_ns;
+	output_attach(vm->output, &vm->process);
+	/* Before it has anything of this VM's: were we to die now, another
+	 * daemon would know whose it is. */
+	r = state_link_vm(vm->env->procs.state, vm->id, vm->process.key);
+	if (r == 0 && send_start(vm, m, err) < 0)
+		return admission_failed(err);
+	if (r == 0)
+		r = vm_watch(vm);
+	if (r == 0)
+		return 0;
+	error_errno(err, -r, "starting the VM");
+	return admission_failed(err);
 }
 
 static void undo_launch(struct vm *vm)
@@ -107,9 +119,8 @@ static void undo_launch(struct vm *vm)
 	loop_clear_timer(vm->env->loop, &vm->start_timer);
 	loop_remove(vm->env->loop, &vm->sock);
 	loop_remove(vm->env->loop, &vm->pidfd);
-	if (vm->process.pid)
-		jail_reap(vm->env->jail, &vm->process);
-	vm->process = (struct jail_process){.pid = 0};
+	(void)state_link_vm(vm->env->procs.state, vm->id, "");
+	process_destroy(&vm->process, &vm->env->procs);
 	output_reset(vm->output);
 }
 
@@ -117,6 +128,7 @@ int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 	struct api_op *op, struct error *err)
 {
 	enum vm_state after = vm->state;
+	struct msg_prepare p;
 	union msg m;
 
 	if (vm_state_after(&after, VM_EV_START, err) < 0)
@@ -124,17 +136,19 @@ int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 	if (vm->images.kernel_fd < 0)
 		return error_field(err, EINVAL, "boot-source",
 			"is missing: a VM needs a kernel to start");
-	if (vm->env->kvm_fd < 0)
+	if (vm->env->procs.kvm_fd < 0)
 		return error_set(err, EIO,
 			"this host has no usable KVM: see GET /v1/host");
-	if (vm_fill_start(vm, &m.start, err) < 0 ||
+	if (vm_fill_prepare(vm->env, &vm->config, &p, err) < 0 ||
+		vm_fill_start(vm, &m.start, err) < 0 ||
 		taps_fill(&vm->taps, &m.start, err) < 0)
 		return -err->code;
-	if (launch(vm, &m, err) < 0) {
+	if (launch(vm, &p, &m, received_ns, err) < 0) {
 		undo_launch(vm);
 		return -err->code;
 	}
 	vm->state = after;
+	vm->env->n_starting++;
 	vm->received_ns = received_ns;
 	vm->remove_if_start_fails = remove_if_fails;
 	vm->start_op = op;
@@ -153,16 +167,18 @@ void vm_started(struct vm *vm)
 		vm_kill(vm, VM_EXIT_CRASHED, "the VMM said twice it started");
 		return;
 	}
+	vm->env->n_starting--;
 	loop_clear_timer(vm->env->loop, &vm->start_timer);
 	/* The VM has them now. */
 	vm_images_close(&vm->images);
 	close_fd(&vm->uds.listen_fd);
 	taps_handed_over(&vm->taps);
-	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id, vm->process.pid,
-		(unsigned long long)ns / 1000);
+	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id,
+		vm->process.jail.pid, (unsigned long long)ns / 1000);
 	histogram_add(&vm->env->start_times, ns);
 	vm_publish(vm, API_EVENT_STARTED);
 	vm->remove_if_start_fails = false;
 	op = take_ptr(&vm->start_op);
-	op->done(op, NULL);
+	if (op) /* else another daemon was asked */
+		op->done(op, NULL);
 }

@@ -96,6 +96,16 @@ int vm_request(struct vm *vm, union msg *m, const int *fds, unsigned n_fds,
 	struct vm_pending *p = NULL;
 	int r;
 
+	if (vm->foreign) {
+		vm_change_free(then.change);
+		return error_set(err, EBUSY,
+			"the VM was started by another version of mayflyd, "
+			"with "
+			"protocol %u, not %u: it can run on and be deleted, "
+			"not "
+			"changed",
+			vm->foreign, MSG_PROTOCOL);
+	}
 	if (vm->n_requests < REQUESTS_MAX)
 		p = vm_pend(vm, &vm->requests, op, on_request_timeout,
 			vm->env->request_timeout_ns);
@@ -109,7 +119,7 @@ int vm_request(struct vm *vm, union msg *m, const int *fds, unsigned n_fds,
 	}
 	m->hdr.seq = p->seq = ++vm->next_seq;
 	p->then = then;
-	r = msg_send(vm->process.sock, MSG_DAEMON, m, fds, n_fds);
+	r = msg_send(vm->process.jail.sock, MSG_DAEMON, m, fds, n_fds);
 	if (r == 0) {
 		vm->n_requests++;
 		return API_PENDING;
@@ -199,6 +209,10 @@ static void happen(struct vm *vm, enum vm_event event)
 	enum vm_state before = vm->state;
 	struct error ignored;
 
+	if (event == VM_EV_STARTED) {
+		vm_started(vm);
+		return;
+	}
 	if (event == VM_EVENTS ||
 		vm_state_after(&vm->state, event, &ignored) < 0 ||
 		vm->state == before)
@@ -212,6 +226,9 @@ static void take_done(struct vm *vm, const struct msg_done *m)
 	struct vm_pending *p;
 	struct error err;
 
+	/* Of MSG_PREPARE, of one taken from the pool at once. */
+	if (m->hdr.seq == 0 && vm->state == VM_STARTING && m->code == 0)
+		return;
 	LIST_FOREACH(p, &vm->requests, link)
 	if (p->seq == m->hdr.seq)
 		break;
@@ -312,7 +329,9 @@ static void take_message(struct vm *vm, const union msg *m)
 		vm_take_vsock_connect(vm, &m->vsock_connect);
 		break;
 	case MSG_INVALID:
+	case MSG_PREPARE:
 	case MSG_START:
+	case MSG_ADOPT:
 	case MSG_PAUSE:
 	case MSG_RESUME:
 	case MSG_CTRL_ALT_DEL:
@@ -336,7 +355,7 @@ void vm_take_messages(struct vm *vm, unsigned max)
 		union msg m;
 		unsigned n_fds;
 		int r = msg_recv(
-			vm->process.sock, MSG_DAEMON, &m, NULL, &n_fds);
+			vm->process.jail.sock, MSG_DAEMON, &m, NULL, &n_fds);
 
 		if (r == -EAGAIN)
 			return;

@@ -308,6 +308,7 @@ int vm_change_done(struct vm *vm, struct vm_change *c, struct api_op *op,
 	apply(&vm->config, c);
 	if (c->left)
 		return send_step(vm, c, op, err);
+	vm_save_changed(vm);
 	vm_change_free(c);
 	return 0;
 }

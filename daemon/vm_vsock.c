@@ -53,7 +53,7 @@ static bool answer_first(struct vm *vm)
 		q->fd = connect_to(vm, q->asks[0].port);
 	}
 	m.vsock_connected.has_fd = q->fd >= 0;
-	r = msg_send(vm->process.sock, MSG_DAEMON, &m, &q->fd, q->fd >= 0);
+	r = msg_send(vm->process.jail.sock, MSG_DAEMON, &m, &q->fd, q->fd >= 0);
 	if (r == -EAGAIN)
 		return false;
 	/* Any other error is a VM that ends: its end is seen elsewhere. */

@@ -90,6 +90,46 @@ int vsock_uds_open(struct vsock_uds *ret, const struct vm_host *host,
 	return bind_and_listen(ret, path, err);
 }
 
+void vsock_uds_found(
+	struct vsock_uds *ret, const struct vm_host *host, const char *path)
+{
+	_cleanup_close_ int dir = -1;
+	const char *name;
+	struct stat st;
+
+	vsock_uds_init(ret);
+	ret->host = host;
+	if (path && strlen(path) <= PATH_BYTES_MAX)
+		dir = paths_open_parent(host, path, &name);
+	if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	snprintf(ret->path, sizeof(ret->path), "%s", path);
+	ret->dev = st.st_dev;
+	ret->ino = st.st_ino;
+}
+
+void vsock_uds_remove_dead(const struct vm_host *host, const char *path)
+{
+	_cleanup_close_ int fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	_cleanup_close_ int dir = -1;
+	const char *name;
+	struct stat st;
+
+	if (path)
+		dir = paths_open_parent(host, path, &name);
+	if (fd < 0 || dir < 0 ||
+		fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		!S_ISSOCK(st.st_mode) ||
+		paths_socket_address(
+			dir, name, a.sun_path, sizeof(a.sun_path)) < 0)
+		return;
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 &&
+		errno == ECONNREFUSED)
+		unlinkat(dir, name, 0);
+}
+
 void vsock_uds_close(struct vsock_uds *u)
 {
 	_cleanup_close_ int dir = -1;

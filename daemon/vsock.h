@@ -29,6 +29,14 @@ void vsock_uds_init(struct vsock_uds *u);
 int vsock_uds_open(struct vsock_uds *ret, const struct vm_host *host,
 	const char *path, struct error *err);
 
+/* It listens already: a VM has it that another daemon started. path NULL: none.
+ */
+void vsock_uds_found(
+	struct vsock_uds *ret, const struct vm_host *host, const char *path);
+/* What a daemon or a VM left there that is gone: a socket on which nobody
+ * listens. path NULL is fine. */
+void vsock_uds_remove_dead(const struct vm_host *host, const char *path);
+
 /* Removes the path, if it is still ours; and init. */
 void vsock_uds_close(struct vsock_uds *u);
 

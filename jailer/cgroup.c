@@ -198,7 +198,7 @@ static int favor_migration(void)
 }
 
 /* What an earlier daemon of this parent left when it was killed. A group with
- * processes in it refuses to go. */
+ * processes in it refuses to go: they may be adopted. */
 static void remove_empty_groups(int parent)
 {
 	int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -296,6 +296,27 @@ static int set_limits(const struct cgroup_tree *t, unsigned i, int dir,
 	if (r == 0 && t->has_pids[i])
 		r = write_number_at(dir, "pids.max", l->tasks);
 	return r;
+}
+
+int cgroup_limit_memory(const struct cgroup_tree *t, const char *name,
+	uint64_t memory_bytes, struct error *err)
+{
+	bool v2 = t->version == JAIL_CGROUP_V2;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		_cleanup_close_ int dir = openat(t->parent_fd[i], name,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		int r = dir < 0 ? -errno : 0;
+
+		if (r == 0 && t->has_memory[i])
+			r = write_number_at(dir,
+				v2 ? "memory.max" : "memory.limit_in_bytes",
+				memory_bytes);
+		if (r < 0)
+			return error_errno(err, -r, "limiting cgroup %s/%s",
+				t->parent[i], name);
+	}
+	return 0;
 }
 
 static void kill_members(

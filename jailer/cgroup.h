@@ -59,6 +59,9 @@ void cgroup_entry_close(struct cgroup_entry *e);
 /* How many of the group's processes the kernel has killed because memory had
  * run out, the group's or the host's. */
 uint64_t cgroup_oom_kills(const struct cgroup_tree *t, const char *name);
+/* Another limit for the memory of a group; where there is none, nothing. */
+int cgroup_limit_memory(const struct cgroup_tree *t, const char *name,
+	uint64_t memory_bytes, struct error *err);
 
 /* Kills what is left in the group and removes it: 0, or -EBUSY if it would not
  * go. */

@@ -86,6 +86,17 @@ int ids_take(struct ids *ids, uid_t *ret, struct error *err)
 		ids->first);
 }
 
+bool ids_adopt(struct ids *ids, uid_t uid)
+{
+	if (uid < ids->first || uid - ids->first >= ids->count ||
+		ids->used[uid - ids->first])
+		return false;
+	/* Had another daemon taken it meanwhile, both VMs would have it. */
+	(void)set_lock(ids, uid, F_WRLCK);
+	ids->used[uid - ids->first] = true;
+	return true;
+}
+
 void ids_give(struct ids *ids, uid_t uid)
 {
 	assert(uid >= ids->first && uid - ids->first < ids->count);

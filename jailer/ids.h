@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct ids;
@@ -22,4 +23,7 @@ void ids_destroy(struct ids *ids); /* NULL is fine */
 /* The next free id, going round: a freed one is used again as late as
  * possible. ENOSPC when all are in use. */
 int ids_take(struct ids *ids, uid_t *ret, struct error *err);
+/* One that a VM has which another daemon made. False: it is not in the range.
+ */
+bool ids_adopt(struct ids *ids, uid_t uid);
 void ids_give(struct ids *ids, uid_t uid);

@@ -10,11 +10,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -308,10 +310,50 @@ bool jail_oom_killed(const struct jail *j, const struct jail_process *p)
 	return p->name[0] && cgroup_oom_kills(&j->cgroups, p->name) > 0;
 }
 
+int jail_limit(struct jail *j, const struct jail_process *p, uint64_t mem_bytes,
+	struct error *err)
+{
+	return cgroup_limit_memory(
+		&j->cgroups, p->name, memory_limit(mem_bytes), err);
+}
+
+int jail_adopt(struct jail *j, struct jail_process *p, struct error *err)
+{
+	p->adopted = true;
+	p->pidfd = -1;
+	if (p->pid) {
+		p->pidfd = pidfd_open(p->pid, 0);
+		if (p->pidfd < 0)
+			return error_errno(err, errno, "pidfd_open");
+	}
+	if (!ids_adopt(j->ids, p->uid)) {
+		log_warn("uid_not_ours", "uid=%u", p->uid);
+		p->uid = 0; /* not ours to give back */
+	}
+	return 0;
+}
+
+/* Of a process that is not our child: its end is all there is to hear. */
+static void await_end(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	if (pidfd < 0)
+		return;
+	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
 int jail_reap(struct jail *j, struct jail_process *p)
 {
-	int status = 0;
+	int status = -1;
 
+	if (p->adopted) {
+		await_end(p->pidfd);
+		give_back(j, p);
+		return status;
+	}
 	kill(p->pid, SIGKILL); /* nothing to a process that is dead already */
 	while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
 		;

@@ -24,6 +24,9 @@
 
 #define JAIL_CONTROL_FD 3 /* 0, 1 and 2 are not open in the jail */
 
+/* Blanks in its second argument, for a name it gives itself later. */
+#define JAIL_TITLE_BYTES 64
+
 struct jail;
 
 enum jail_cgroup { JAIL_CGROUP_NONE, JAIL_CGROUP_V1, JAIL_CGROUP_V2 };
@@ -52,12 +55,13 @@ struct jail_process {
 	int sock;  /* our end of the control SOCK_SEQPACKET, non-blocking */
 	uid_t uid;
 	char name[80]; /* of its cgroup */
+	bool adopted;  /* not our child: another daemon made it */
 };
 
 /*
- * name: unique among running processes, a file name (the VM's id). mem_bytes:
- * of the guest; the cgroup's limits leave room for the VMM around it.
- * n_threads: the most it will have.
+ * name: a file name; its cgroup's is "NAME-UID". mem_bytes: of the guest; the
+ * cgroup's limits leave room for the VMM around it. n_threads: the most it will
+ * have. It ends with whoever made it only if it wants to.
  */
 int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
 	unsigned n_threads, struct jail_process *ret, struct error *err);
@@ -66,9 +70,20 @@ int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
  * had run out, the host's or the cgroup's. */
 bool jail_oom_killed(const struct jail *j, const struct jail_process *p);
 
+/* Other limits for a process that runs. */
+int jail_limit(struct jail *j, const struct jail_process *p, uint64_t mem_bytes,
+	struct error *err);
+
 /*
- * After the pidfd became readable: reaps, returns the wait status (as waitpid),
- * removes the cgroup, gives the uid back, closes both descriptors. A process
- * still running is killed first.
+ * The process of a daemon that is gone: *p has pid, uid and name as that daemon
+ * knew them, and gets a pidfd. The caller has made sure that it is still this
+ * process. pid 0: it has ended; what is left of it goes with jail_reap().
+ */
+int jail_adopt(struct jail *j, struct jail_process *p, struct error *err);
+
+/*
+ * After the pidfd became readable: reaps, returns the wait status (as waitpid;
+ * -1: nobody knows that of an adopted one), removes the cgroup, gives the uid
+ * back, closes both descriptors. A process still running is killed first.
  */
 int jail_reap(struct jail *j, struct jail_process *p);

@@ -79,6 +79,9 @@ static const struct rule control[] = {
 	ANY(recvmsg),
 	ANY(sendmsg),
 	ANY(close), /* descriptors that came with a message it refuses */
+	/* Another daemon, and its eventfd in place of the one before. */
+	ONE(accept4, IS32(3, SOCK_CLOEXEC)),
+	ONE(dup3, IS32(2, O_CLOEXEC)),
 	/* malloc(), and what a joined thread leaves. Of its descriptors it maps
 	 * none any more; nor huge pages, which are in no limit of its own. */
 	TWO(mmap, WITHOUT(2, PROT_EXEC),
@@ -102,6 +105,8 @@ static const struct rule vcpu[] = {
 	IOCTL(KVM_RUN),
 	IOCTL(KVM_GET_REGS),      /* where the guest was when KVM gave up */
 	IOCTL(KVM_KVMCLOCK_CTRL), /* so that a pause is not a soft lockup */
+	/* The next page of the console's ring. */
+	ONE(madvise, IS32(2, MADV_POPULATE_WRITE)),
 };
 
 static const struct rule worker[] = {
@@ -121,6 +126,7 @@ static const struct rule worker[] = {
 	/* The balloon's pages go back to the host, what is unplugged of the
 	 * guest's memory, and vsock's buffers. */
 	ONE(madvise, IS32(2, MADV_DONTNEED)),
+	ONE(madvise, IS32(2, MADV_POPULATE_WRITE)), /* the console's ring */
 	/* What a tap does for received packets follows what the driver asked
 	 * for. Of all descriptors here, taps alone know this request. */
 	TWO(ioctl, IS32(1, TUNSETOFFLOAD),

@@ -23,6 +23,7 @@
 /* Where a child failed; it reports by leaving these in the parent's memory. */
 struct child {
 	const struct spawn *s;
+	char title[JAIL_TITLE_BYTES + 1]; /* its second argument */
 	const char *volatile step;
 	volatile int error;
 };
@@ -164,11 +165,6 @@ IN_CHILD static void drop_privileges(struct child *c)
 		fail(c, "dropping its capabilities");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		fail(c, "setting no_new_privs");
-	/* However the daemon dies, nobody else knows of this process, and its
-	 * user id would be given to another. After setresuid, which clears
-	 * it. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		fail(c, "tying its life to the daemon's");
 }
 
 /* exec resets handlers, but keeps what is ignored or blocked. */
@@ -187,7 +183,7 @@ IN_CHILD static void reset_signals(struct child *c)
 
 IN_CHILD __attribute__((noreturn)) static void child_main(struct child *c)
 {
-	char *argv[] = {(char[]){"mayfly-vmm"}, NULL};
+	char *argv[] = {(char[]){"mayfly-vmm"}, c->title, NULL};
 	char *envp[] = {NULL};
 	int exe;
 
@@ -254,6 +250,7 @@ int spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd,
 	sigset_t all, before;
 	long pid;
 
+	memset(c.title, ' ', JAIL_TITLE_BYTES);
 	if (s->cgroup.into_fd >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)s->cgroup.into_fd;

@@ -38,6 +38,7 @@
 /* One opening, on whatever thread is in the right namespace. */
 struct opening {
 	const struct tap_config *config;
+	bool find; /* no queues: somebody has them */
 	struct tap tap;
 	struct error *err;
 	int netns_fd;
@@ -247,24 +248,32 @@ static void note_netns(struct tap *t)
 	t->netns_ino = st.st_ino;
 }
 
+static int open_all(struct opening *o)
+{
+	int r = open_queues(o);
+
+	if (r == 0)
+		r = set_up_queues(o);
+	if (r < 0 || !o->config->create)
+		return r;
+	r = set_mtu(o);
+	if (r == 0)
+		r = join_bridge(o);
+	return r < 0 ? r : bring_up(o);
+}
+
 static int open_here(struct opening *o)
 {
-	int r;
+	int r = 0;
 
 	o->tap.sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (o->tap.sock < 0)
 		return error_errno(o->err, errno, "socket");
-	r = open_queues(o);
-	if (r == 0)
-		r = set_up_queues(o);
-	if (r == 0 && o->config->create) {
-		r = set_mtu(o);
-		if (r == 0)
-			r = join_bridge(o);
-		if (r == 0)
-			r = bring_up(o);
-	}
+	if (!o->find)
+		r = open_all(o);
 	o->tap.ifindex = index_of(o);
+	if (o->find && !o->tap.ifindex)
+		return refuse(o, ENOENT, "is not there any more");
 	note_netns(&o->tap);
 	return r;
 }
@@ -321,10 +330,11 @@ static int open_in(struct opening *o, const char *netns)
 	return o->result;
 }
 
-int tap_open(
-	struct tap *ret, const struct tap_config *config, struct error *err)
+static int open_or_find(struct tap *ret, const struct tap_config *config,
+	bool find, struct error *err)
 {
-	struct opening o = {.config = config, .err = err, .tap.sock = -1};
+	struct opening o = {
+		.config = config, .find = find, .err = err, .tap.sock = -1};
 	int r;
 
 	for (unsigned i = 0; i < TAP_MAX_QUEUES; i++)
@@ -342,6 +352,18 @@ int tap_open(
 	}
 	*ret = o.tap;
 	return 0;
+}
+
+int tap_open(
+	struct tap *ret, const struct tap_config *config, struct error *err)
+{
+	return open_or_find(ret, config, false, err);
+}
+
+int tap_find(
+	struct tap *ret, const struct tap_config *config, struct error *err)
+{
+	return open_or_find(ret, config, true, err);
 }
 
 void tap_close_queues(struct tap *t)

@@ -42,6 +42,9 @@ struct tap {
  */
 int tap_open(
 	struct tap *ret, const struct tap_config *config, struct error *err);
+/* One that somebody has open, to tell its use: without queues. */
+int tap_find(
+	struct tap *ret, const struct tap_config *config, struct error *err);
 void tap_close_queues(struct tap *t); /* what is left can tell its use */
 void tap_close(struct tap *t);
 

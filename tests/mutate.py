@@ -94,6 +94,7 @@ TARGETS = {
     "vmm/config_check.c": ("test_config_check", ["vmm/config.c",
                                                  "vmm/config_put.c"]),
     "vmm/config_put.c": ("test_config", ["vmm/config.c"]),
+    "vmm/console.c": ("test_console", []),
     "vmm/cpu_instance.c": ("test_cpu_template", ["vmm/cpu_level.c",
                                                  "vmm/cpu_template.c"]),
     "vmm/cpu_level.c": ("test_cpu_template", ["vmm/cpu_instance.c",
@@ -185,7 +186,7 @@ EQUIVALENT = {
     ("virtio/pmem.c", "gone", "!p->waiting"): NEVER,
     ("virtio/pmem.c", "gone", "!p->syncing"): NEVER,
     ("vmm/memory_plan.c", "edge", "nested < bits"): SAME,
-    ("vmm/memory_plan.c", "edge", "m->mem_bytes > LAYOUT_HOLE"): SAME,
+    ("vmm/memory_plan.c", "edge", "ram_bytes > LAYOUT_HOLE"): SAME,
     ("virtio/iovs.c", "edge", "len > n"): SAME,
     ("virtio/iovs.c", "edge", "ret[n].iov_len > len"): SAME,
     ("virtio/mmio.c", "edge", "off >= d->config_len"):

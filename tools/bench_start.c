@@ -172,7 +172,12 @@ static void take_timeline(
 
 	*at[RECEIVED] = received - sent_ns;
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-		uint64_t now = member(t, steps[i].key);
+		struct json_object *at_ns;
+		/* One of the pool was there before. */
+		uint64_t now =
+			json_object_object_get_ex(t, steps[i].key, &at_ns)
+				? json_object_get_uint64(at_ns)
+				: last;
 
 		*at[steps[i].metric] = now - last;
 		last = now;

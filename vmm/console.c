@@ -3,7 +3,12 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <linux/mman.h> /* MADV_POPULATE_WRITE */
+#include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define PAGE_BYTES 4096u
 
 int console_init(struct console *c, struct vm_shared *shared,
 	size_t shared_bytes, int wake_fd, struct error *err)
@@ -28,6 +33,21 @@ int console_init(struct console *c, struct vm_shared *shared,
 	return 0;
 }
 
+/* Where the ring is written for the first time: whether there is room for it.
+ * A touch would tell by a signal. */
+static bool back_next_page(struct console *c)
+{
+	uint64_t at = c->head & c->mask;
+
+	if (at < c->backed)
+		return true;
+	if (madvise(c->shared->console + at, PAGE_BYTES, MADV_POPULATE_WRITE) <
+		0)
+		return false;
+	c->backed = at + PAGE_BYTES;
+	return true;
+}
+
 void console_write(void *arg, const uint8_t *buf, size_t n)
 {
 	struct console *c = arg;
@@ -39,7 +59,7 @@ void console_write(void *arg, const uint8_t *buf, size_t n)
 	/* Each byte is published by itself: a reader's window then never
 	 * covers a byte which we are about to overwrite, but for the one at
 	 * its very end. */
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && back_next_page(c); i++) {
 		__atomic_store_n(&s->console[c->head & c->mask], buf[i],
 			__ATOMIC_RELAXED);
 		__atomic_store_n(&s->console_head, ++c->head, __ATOMIC_RELEASE);

@@ -19,6 +19,7 @@ struct console {
 	uint32_t mask;            /* ring size - 1 */
 	pthread_mutex_t lock;     /* what follows, and the ring */
 	uint64_t head;            /* ours: the shared one is never read back */
+	uint64_t backed;          /* ring bytes there is memory for, from 0 */
 };
 
 /*
@@ -28,6 +29,7 @@ struct console {
 int console_init(struct console *c, struct vm_shared *shared,
 	size_t shared_bytes, int wake_fd, struct error *err);
 
-/* All n bytes, and at most one wake-up for them. arg: a struct console; the
- * signature of a serial port's output. */
+/* All n bytes (but those for whose place in the ring the host has no room), and
+ * at most one wake-up for them. arg: a struct console; the signature of a
+ * serial port's output. */
 void console_write(void *arg, const uint8_t *buf, size_t n);

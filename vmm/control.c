@@ -4,14 +4,24 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 _Static_assert(
 	sizeof(((struct msg_failed *)0)->text) == ERROR_MSG_MAX &&
 		sizeof(((struct msg_failed *)0)->field) == ERROR_FIELD_MAX,
 	"an error travels whole");
+
+/* How the VMM and its daemon talk. */
+struct control {
+	int sock;      /* -1: there is no daemon at the moment */
+	int listen_fd; /* where the next one connects; -1: there is no next */
+};
+
+/* After a connection could not be taken. */
+#define RETRY_MS 100
 
 enum verdict { CONTINUE, LEAVE };
 
@@ -37,15 +47,21 @@ static void send_done(int sock, uint32_t seq, int r)
 	send_msg(sock, &m);
 }
 
+/* What was mapped, or given to KVM, is not needed as a descriptor. */
+static void close_prepare_fds(const int *fds)
+{
+	close(fds[MSG_PREPARE_FD_KVM]);
+	close(fds[MSG_PREPARE_FD_SHARED]);
+	close(fds[MSG_PREPARE_FD_SECCOMP]);
+}
+
 /* The guest finds the process without what only its start needed. */
 static void close_start_fds(const struct msg_start *m, const int *fds)
 {
 	struct msg_start_fds at;
 
 	msg_start_fds(m, &at);
-	for (unsigned i = 0; i < MSG_START_FD_FIXED; i++)
-		if (i != MSG_START_FD_WAKE)
-			close(fds[i]);
+	close(fds[MSG_START_FD_KERNEL]);
 	if (at.initrd >= 0)
 		close(fds[at.initrd]);
 	/* The worker's ring has them now: one that is swapped is let go of. */
@@ -53,6 +69,16 @@ static void close_start_fds(const struct msg_start *m, const int *fds)
 		close(fds[at.drives + i]);
 	if (at.mmds >= 0)
 		close(fds[at.mmds]);
+}
+
+static void show_id(struct vm *vm, const char *id)
+{
+	size_t n = strlen(id);
+
+	if (!vm->title)
+		return;
+	memset(vm->title, 0, vm->title_bytes);
+	memcpy(vm->title, id, n < vm->title_bytes ? n : vm->title_bytes);
 }
 
 /*
@@ -63,8 +89,10 @@ static void close_start_fds(const struct msg_start *m, const int *fds)
 static int start(struct vm *vm, const struct msg_start *m, const int *fds,
 	struct error *err)
 {
-	int r = vm_create(vm, m, fds, err);
+	int r;
 
+	show_id(vm, m->id);
+	r = vm_create(vm, m, fds, err);
 	if (r < 0)
 		return r;
 	r = vm_enter_filter(vm, SECCOMP_CONTROL);
@@ -81,23 +109,30 @@ static int start(struct vm *vm, const struct msg_start *m, const int *fds,
 	return 0;
 }
 
+/* The VM lives on where another daemon can find it; else nobody could stop,
+ * watch or even find it, and it ends. */
+static enum verdict lose_daemon(struct vm *vm, struct control *c)
+{
+	close(c->sock);
+	c->sock = -1;
+	vm_vsock_unasked(vm);
+	return c->listen_fd < 0 ? LEAVE : CONTINUE;
+}
+
 /* What the daemon asks of a VM that has started. */
-static enum verdict obey(struct vm *vm, int sock)
+static enum verdict obey(struct vm *vm, struct control *c)
 {
 	int fds[MSG_MAX_FDS], r;
 	unsigned n_fds;
 	union msg m;
 
-	r = msg_recv(sock, MSG_VMM, &m, fds, &n_fds);
+	r = msg_recv(c->sock, MSG_VMM, &m, fds, &n_fds);
 	if (r == -EAGAIN)
 		return CONTINUE;
-	/*
-	 * Without its daemon nobody could stop, watch or even find this VM, so
-	 * it ends with it. What is not a message of the protocol comes from a
-	 * daemon that is not ours: the same.
-	 */
+	/* What is not a message of the protocol comes from a daemon that is
+	 * not ours: as if there were none. */
 	if (r <= 0)
-		return LEAVE;
+		return lose_daemon(vm, c);
 	switch (m.hdr.type) {
 	case MSG_PAUSE:
 		r = vm_pause(vm);
@@ -106,20 +141,27 @@ static enum verdict obey(struct vm *vm, int sock)
 		vm_run(vm);
 		r = 0;
 		break;
+	case MSG_ADOPT:
+		r = vm_adopt(vm, fds[0]);
+		break;
 	case MSG_VSOCK_CONNECTED: /* an answer itself */
 		vm_vsock_connected(vm, &m.vsock_connected, fds);
 		return CONTINUE;
-	case MSG_START: /* a second one */
-		return LEAVE;
+	case MSG_PREPARE: /* another time */
+	case MSG_START:
+		for (unsigned i = 0; i < n_fds; i++)
+			close(fds[i]);
+		return lose_daemon(vm, c);
 	default:
 		r = vm_obey(vm, &m, fds);
 		break;
 	}
-	send_done(sock, m.hdr.seq, r);
+	send_done(c->sock, m.hdr.seq, r);
 	return CONTINUE;
 }
 
-static enum verdict pass_events(struct vm *vm, int sock)
+/* Those that a daemon has to answer wait for one. */
+static enum verdict pass_events(struct vm *vm, const struct control *c)
 {
 	union msg m = {.event = {.hdr = {MSG_EVENT, 0}}};
 	struct msg_exiting exiting;
@@ -128,23 +170,38 @@ static enum verdict pass_events(struct vm *vm, int sock)
 	if (read(vm->event_fd, &count, sizeof(count)) < 0)
 		return CONTINUE;
 	while (vm_events_next(&vm->events, clock_ns(), &m.event))
-		send_msg(sock, &m);
-	while (vm_vsock_next(vm, &m.vsock_connect))
-		send_msg(sock, &m);
+		send_msg(c->sock, &m);
+	while (c->sock >= 0 && vm_vsock_next(vm, &m.vsock_connect))
+		send_msg(c->sock, &m);
 	return vm_events_ended(&vm->events, &exiting) ? LEAVE : CONTINUE;
 }
 
-static void loop(struct vm *vm, int sock)
+static void find_daemon(struct vm *vm, struct control *c)
 {
-	struct pollfd p[] = {{.fd = sock, .events = POLLIN},
-		{.fd = vm->event_fd, .events = POLLIN}};
+	c->sock = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	if (c->sock >= 0)
+		fd_notify(vm->event_fd); /* for what waited */
+	else if (errno != EAGAIN)
+		(void)poll(NULL, 0, RETRY_MS); /* it would come back at once */
+}
 
+static void loop(struct vm *vm, struct control *c)
+{
 	for (;;) {
+		bool alone = c->sock < 0;
+		struct pollfd p[] = {{.fd = alone ? c->listen_fd : c->sock,
+					     .events = POLLIN},
+			{.fd = vm->event_fd, .events = POLLIN}};
+
 		if (poll(p, 2, -1) < 0)
 			continue; /* EINTR */
-		if (p[1].revents && pass_events(vm, sock) == LEAVE)
+		if (p[1].revents && pass_events(vm, c) == LEAVE)
 			return;
-		if (p[0].revents && obey(vm, sock) == LEAVE)
+		if (!p[0].revents)
+			continue;
+		if (alone)
+			find_daemon(vm, c);
+		else if (obey(vm, c) == LEAVE)
 			return;
 	}
 }
@@ -160,7 +217,9 @@ static void leave(struct vm *vm, int sock)
 		send_msg(sock, &m);
 }
 
-int control_run(struct vm *vm, int sock)
+/* The two messages in their order. Until there is a guest the VMM ends with
+ * its daemon. 0, or -1: it did not start. */
+static int begin(struct vm *vm, struct control *c)
 {
 	union msg started = {.plain = {.hdr = {MSG_STARTED, 0}}};
 	struct error err = {0};
@@ -168,16 +227,37 @@ int control_run(struct vm *vm, int sock)
 	unsigned n_fds;
 	union msg m;
 
-	if (msg_recv(sock, MSG_VMM, &m, fds, &n_fds) != 1 ||
+	if (msg_recv(c->sock, MSG_VMM, &m, fds, &n_fds) != 1 ||
+		m.hdr.type != MSG_PREPARE)
+		return -1;
+	if (m.prepare.has_control)
+		c->listen_fd = fds[MSG_PREPARE_FD_CONTROL];
+	if (vm_prepare(vm, &m.prepare, fds, &err) < 0) {
+		send_failed(c->sock, m.hdr.seq, &err);
+		return -1;
+	}
+	close_prepare_fds(fds);
+	send_done(c->sock, m.hdr.seq, 0);
+
+	if (msg_recv(c->sock, MSG_VMM, &m, fds, &n_fds) != 1 ||
 		m.hdr.type != MSG_START)
-		return 1;
+		return -1;
 	if (start(vm, &m.start, fds, &err) < 0) {
-		send_failed(sock, m.hdr.seq, &err);
-		return 1;
+		send_failed(c->sock, m.hdr.seq, &err);
+		return -1;
 	}
 	started.hdr.seq = m.hdr.seq;
-	send_msg(sock, &started);
-	loop(vm, sock);
-	leave(vm, sock);
+	send_msg(c->sock, &started);
+	return 0;
+}
+
+int control_run(struct vm *vm, int sock)
+{
+	struct control c = {.sock = sock, .listen_fd = -1};
+
+	if (begin(vm, &c) < 0)
+		return 1;
+	loop(vm, &c);
+	leave(vm, c.sock);
 	return 0;
 }

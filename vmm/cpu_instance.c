@@ -94,7 +94,7 @@ static const struct {
 #define CASCADE_LAKE 0x00050657u
 #define SIGNATURE 0x0fff0fffu
 
-static bool older_than_cascade_lake(struct msg_start *m)
+static bool older_than_cascade_lake(struct msg_prepare *m)
 {
 	const struct msg_cpuid_entry *e =
 		cpu_template_leaf(m->cpuid, m->n_cpuid, 1, 0);
@@ -102,7 +102,7 @@ static bool older_than_cascade_lake(struct msg_start *m)
 	return !e || (e->eax & SIGNATURE) < CASCADE_LAKE;
 }
 
-static int check_host(unsigned i, struct msg_start *m, struct error *err)
+static int check_host(unsigned i, struct msg_prepare *m, struct error *err)
 {
 	if (cpu_template_vendor(m) != templates[i].vendor)
 		return error_field(err, EINVAL, FIELD,
@@ -116,7 +116,7 @@ static int check_host(unsigned i, struct msg_start *m, struct error *err)
 	return 0;
 }
 
-static void add_cpuid(size_t row, struct msg_start *m)
+static void add_cpuid(size_t row, struct msg_prepare *m)
 {
 	m->cpuid_mods[m->n_cpuid_mods++] =
 		(struct msg_cpuid_mod){.leaf = registers[row].leaf,
@@ -127,7 +127,7 @@ static void add_cpuid(size_t row, struct msg_start *m)
 			.set = registers[row].set};
 }
 
-int cpu_instance_apply(uint32_t which, struct msg_start *m, struct error *err)
+int cpu_instance_apply(uint32_t which, struct msg_prepare *m, struct error *err)
 {
 	const size_t n_registers = sizeof(registers) / sizeof(registers[0]);
 	const size_t n_msrs = sizeof(msrs) / sizeof(msrs[0]);

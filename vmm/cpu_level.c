@@ -223,7 +223,7 @@ static uint32_t flags_of(uint32_t leaf)
 /* The register of the guest's table, made if need be: there is room for all
  * that the tables name. */
 static uint32_t *guest_reg(
-	struct msg_start *m, uint32_t leaf, uint32_t index, uint32_t reg)
+	struct msg_prepare *m, uint32_t leaf, uint32_t index, uint32_t reg)
 {
 	struct msg_cpuid_entry *e =
 		cpu_template_leaf(m->cpuid, m->n_cpuid, leaf, index);
@@ -270,7 +270,7 @@ static void miss(struct missing *s, const char *name)
 			name);
 }
 
-static void add_features(struct msg_start *m, struct host *h, unsigned level,
+static void add_features(struct msg_prepare *m, struct host *h, unsigned level,
 	struct missing *missing)
 {
 	for (size_t i = 0; i < N(features); i++) {
@@ -292,7 +292,7 @@ static void add_features(struct msg_start *m, struct host *h, unsigned level,
 }
 
 static void add_constants(
-	struct msg_start *m, enum cpu_vendor vendor, unsigned level)
+	struct msg_prepare *m, enum cpu_vendor vendor, unsigned level)
 {
 	for (size_t i = 0; i < N(constants); i++)
 		if (constants[i].from <= level && constants[i].to >= level &&
@@ -304,7 +304,7 @@ static void add_constants(
 			*guest_reg(m, 1, 0, EDX) & AMD_REPEATED;
 }
 
-static void add_passed(struct msg_start *m, struct host *h)
+static void add_passed(struct msg_prepare *m, struct host *h)
 {
 	for (size_t i = 0; i < N(passed); i++)
 		if (passed[i].vendor & h->vendor)
@@ -316,7 +316,7 @@ static void add_passed(struct msg_start *m, struct host *h)
 }
 
 /* Leaves 80000002h to 80000004h: 48 bytes. */
-static void add_brand(struct msg_start *m, unsigned level)
+static void add_brand(struct msg_prepare *m, unsigned level)
 {
 	uint32_t words[12] = {0};
 
@@ -330,7 +330,7 @@ static void add_brand(struct msg_start *m, unsigned level)
 
 /* Where each component of the XSAVE area lies is the host's to say: it is the
  * same for all hosts of a vendor, which have the state at all. */
-static void add_xsave(struct msg_start *m, struct host *h)
+static void add_xsave(struct msg_prepare *m, struct host *h)
 {
 	uint32_t state = *guest_reg(m, 0xd, 0, EAX), end = XSAVE_LEGACY;
 
@@ -351,7 +351,7 @@ static void add_xsave(struct msg_start *m, struct host *h)
 	*guest_reg(m, 0xd, 0, ECX) = end;
 }
 
-static void add_msrs(struct msg_start *m)
+static void add_msrs(struct msg_prepare *m)
 {
 	m->n_cpuid_mods = 0;
 	m->n_msr_mods = 0;
@@ -375,7 +375,7 @@ static int refuse(
 		missing->names, more);
 }
 
-int cpu_level_apply(unsigned level, struct msg_start *m, struct error *err)
+int cpu_level_apply(unsigned level, struct msg_prepare *m, struct error *err)
 {
 	struct host h = {.vendor = cpu_template_vendor(m), .n = m->n_cpuid};
 	struct missing missing = {.n = 0};

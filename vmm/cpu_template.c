@@ -28,7 +28,7 @@ uint32_t *cpu_template_reg(struct msg_cpuid_entry *e, uint32_t reg)
 	}
 }
 
-enum cpu_vendor cpu_template_vendor(const struct msg_start *m)
+enum cpu_vendor cpu_template_vendor(const struct msg_prepare *m)
 {
 	/* EBX, EDX, ECX of leaf 0, in this order. */
 	static const char names[][12 + 1] = {"GenuineIntel", "AuthenticAMD"};
@@ -45,7 +45,7 @@ enum cpu_vendor cpu_template_vendor(const struct msg_start *m)
 	return CPU_OTHER;
 }
 
-int cpu_template_apply(uint32_t which, struct msg_start *m, struct error *err)
+int cpu_template_apply(uint32_t which, struct msg_prepare *m, struct error *err)
 {
 	switch (which) {
 	case VM_CPU_TEMPLATE_NONE:

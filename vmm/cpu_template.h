@@ -25,14 +25,16 @@
  * are), become what which (enum vm_cpu_template) says. An error names the field
  * machine-config.cpu_template and what this host lacks; m is then useless.
  */
-int cpu_template_apply(uint32_t which, struct msg_start *m, struct error *err);
+int cpu_template_apply(
+	uint32_t which, struct msg_prepare *m, struct error *err);
 
 /* level: 2, 3 or 4; which: one of Firecracker's for x86. */
-int cpu_level_apply(unsigned level, struct msg_start *m, struct error *err);
-int cpu_instance_apply(uint32_t which, struct msg_start *m, struct error *err);
+int cpu_level_apply(unsigned level, struct msg_prepare *m, struct error *err);
+int cpu_instance_apply(
+	uint32_t which, struct msg_prepare *m, struct error *err);
 
 enum cpu_vendor { CPU_OTHER = 0, CPU_INTEL = 1, CPU_AMD = 2, CPU_ANY = 3 };
-enum cpu_vendor cpu_template_vendor(const struct msg_start *m);
+enum cpu_vendor cpu_template_vendor(const struct msg_prepare *m);
 
 /* NULL: not there. */
 struct msg_cpuid_entry *cpu_template_leaf(struct msg_cpuid_entry *entries,

@@ -21,7 +21,7 @@
 #define LEAF_ADDRESS_BITS 0x80000008u
 #define DEFAULT_BITS 36u
 
-unsigned memory_plan_address_bits(const struct msg_start *m)
+unsigned memory_plan_address_bits(const struct msg_prepare *m)
 {
 	unsigned bits, nested;
 	uint32_t eax = 0;
@@ -95,16 +95,15 @@ static int place(uint64_t *at, uint64_t len, uint64_t align, unsigned bits,
 	return 0;
 }
 
-static int place_all(
-	struct memory_plan *p, const struct msg_start *m, struct error *err)
+static int place_all(struct memory_plan *p, const struct msg_start *m,
+	uint64_t ram_bytes, unsigned bits, struct error *err)
 {
 	const struct msg_memory_hotplug *h = &m->memory_hotplug;
-	unsigned bits = memory_plan_address_bits(m);
 	uint64_t at = LAYOUT_HOLE_END, ram;
 	int r = 0;
 
-	if (m->mem_bytes > LAYOUT_HOLE)
-		r = place(&at, m->mem_bytes - LAYOUT_HOLE, 1, bits, RAM_FIELD,
+	if (ram_bytes > LAYOUT_HOLE)
+		r = place(&at, ram_bytes - LAYOUT_HOLE, 1, bits, RAM_FIELD,
 			&ram, err);
 	if (r == 0 && m->has_memory_hotplug)
 		r = check_hotplug(h, err);
@@ -121,11 +120,11 @@ static int place_all(
 	return r;
 }
 
-int memory_plan(
-	struct memory_plan *ret, const struct msg_start *m, struct error *err)
+int memory_plan(struct memory_plan *ret, const struct msg_start *m,
+	uint64_t ram_bytes, unsigned address_bits, struct error *err)
 {
 	struct memory_plan p = {0};
-	int r = place_all(&p, m, err);
+	int r = place_all(&p, m, ram_bytes, address_bits, err);
 
 	if (r == 0)
 		*ret = p;

@@ -25,10 +25,11 @@ struct memory_plan {
 	uint64_t pmem_gpa[VM_MAX_PMEM];
 };
 
-/* Also checks all sizes in m. Fails with EINVAL and the field at fault. */
-int memory_plan(
-	struct memory_plan *ret, const struct msg_start *m, struct error *err);
+/* Also checks all sizes in m. address_bits: of memory_plan_address_bits().
+ * Fails with EINVAL and the field at fault. */
+int memory_plan(struct memory_plan *ret, const struct msg_start *m,
+	uint64_t ram_bytes, unsigned address_bits, struct error *err);
 
 /* The bits of an address that the guest's CPU has, by what its CPUID will
  * say. */
-unsigned memory_plan_address_bits(const struct msg_start *m);
+unsigned memory_plan_address_bits(const struct msg_prepare *m);

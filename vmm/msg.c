@@ -13,7 +13,9 @@ static const struct {
 	size_t size;
 	enum msg_end from;
 } table[MSG_TYPES] = {
+	[MSG_PREPARE] = {sizeof(struct msg_prepare), MSG_DAEMON},
 	[MSG_START] = {sizeof(struct msg_start), MSG_DAEMON},
+	[MSG_ADOPT] = {sizeof(struct msg_plain), MSG_DAEMON},
 	[MSG_PAUSE] = {sizeof(struct msg_plain), MSG_DAEMON},
 	[MSG_RESUME] = {sizeof(struct msg_plain), MSG_DAEMON},
 	[MSG_CTRL_ALT_DEL] = {sizeof(struct msg_plain), MSG_DAEMON},
@@ -68,9 +70,12 @@ static unsigned fd_count(const union msg *m)
 	struct msg_start_fds at;
 
 	switch (m->hdr.type) {
+	case MSG_PREPARE:
+		return MSG_PREPARE_FD_CONTROL + m->prepare.has_control;
 	case MSG_START:
 		msg_start_fds(&m->start, &at);
 		return at.n;
+	case MSG_ADOPT:
 	case MSG_DRIVE:
 	case MSG_MMDS:
 		return 1;
@@ -81,17 +86,24 @@ static unsigned fd_count(const union msg *m)
 	}
 }
 
-static bool start_bounded(const struct msg_start *m)
+static bool prepare_bounded(const struct msg_prepare *m)
 {
-	if (m->has_initrd > 1 || m->has_vsock > 1 || m->has_mmds > 1 ||
-		m->n_drives > VM_MAX_DRIVES || m->n_nets > VM_MAX_NETS ||
-		m->n_pmem > VM_MAX_PMEM || m->n_cpuid > MSG_CPUID_MAX ||
+	if (m->has_control > 1 || m->n_cpuid > MSG_CPUID_MAX ||
 		m->n_cpuid_mods > VM_MAX_CPUID_MODS ||
 		m->n_msr_mods > VM_MAX_MSR_MODS)
 		return false;
 	for (unsigned i = 0; i < m->n_cpuid_mods; i++)
 		if (m->cpuid_mods[i].reg > VM_CPUID_EDX)
 			return false;
+	return true;
+}
+
+static bool start_bounded(const struct msg_start *m)
+{
+	if (m->has_initrd > 1 || m->has_vsock > 1 || m->has_mmds > 1 ||
+		m->n_drives > VM_MAX_DRIVES || m->n_nets > VM_MAX_NETS ||
+		m->n_pmem > VM_MAX_PMEM)
+		return false;
 	for (unsigned i = 0; i < m->n_nets; i++)
 		if (m->nets[i].n_pairs < 1 ||
 			m->nets[i].n_pairs > VM_MAX_QUEUE_PAIRS)
@@ -103,6 +115,8 @@ static bool start_bounded(const struct msg_start *m)
 static bool bounded(const union msg *m)
 {
 	switch (m->hdr.type) {
+	case MSG_PREPARE:
+		return prepare_bounded(&m->prepare);
 	case MSG_START:
 		return start_bounded(&m->start);
 	case MSG_CONSOLE_INPUT:
@@ -128,6 +142,7 @@ static void terminate_strings(union msg *m)
 {
 	if (m->hdr.type == MSG_START) {
 		m->start.cmdline[sizeof(m->start.cmdline) - 1] = '\0';
+		m->start.id[sizeof(m->start.id) - 1] = '\0';
 	} else if (m->hdr.type == MSG_FAILED) {
 		m->failed.field[sizeof(m->failed.field) - 1] = '\0';
 		m->failed.text[sizeof(m->failed.text) - 1] = '\0';

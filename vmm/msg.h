@@ -16,12 +16,14 @@
 
 #include <stdint.h>
 
-#define MSG_PROTOCOL 2u
+#define MSG_PROTOCOL 3u
 
 enum msg_type {
 	MSG_INVALID,
 	/* daemon to VMM */
-	MSG_START,
+	MSG_PREPARE, /* the machine, which may then wait for its use */
+	MSG_START,   /* devices and kernel, and off it goes */
+	MSG_ADOPT,   /* the first message of another daemon */
 	MSG_PAUSE,
 	MSG_RESUME,
 	MSG_CTRL_ALT_DEL,
@@ -35,7 +37,8 @@ enum msg_type {
 	MSG_VSOCK_CONNECTED, /* answers MSG_VSOCK_CONNECT */
 	/* VMM to daemon */
 	MSG_STARTED, /* guest runs: answers MSG_START */
-	MSG_FAILED,  /* it could not: answers MSG_START, then the VMM exits */
+	MSG_FAILED,  /* it could not: answers MSG_PREPARE or MSG_START, then
+		      * the VMM exits */
 	MSG_DONE,    /* answers all others of the daemon's */
 	MSG_EVENT,   /* something worth a log line */
 	MSG_VSOCK_CONNECT, /* a guest wants a connection to a host port */
@@ -109,21 +112,6 @@ struct msg_msr_mod {
 	uint64_t keep, set;
 };
 
-/*
- * Descriptors: kvm, shared memfd, seccomp image memfd, wake eventfd, kernel,
- * initrd if has_initrd, then one per drive, n_pairs per net, one per pmem, the
- * listening socket if has_vsock, the metadata (as in MSG_MMDS) if has_mmds and
- * mmds.data_len. msg_start_fds() tells where they are.
- */
-enum msg_start_fd {
-	MSG_START_FD_KVM,
-	MSG_START_FD_SHARED,
-	MSG_START_FD_SECCOMP,
-	MSG_START_FD_WAKE,
-	MSG_START_FD_KERNEL,
-	MSG_START_FD_FIXED, /* the others follow */
-};
-
 /* CPUID entries as KVM_GET_SUPPORTED_CPUID gave them; asked once, by the
  * daemon, since the answer is the same for every VM and takes 0.3 ms. */
 #define MSG_CPUID_MAX 128
@@ -131,24 +119,59 @@ struct msg_cpuid_entry {
 	uint32_t function, index, flags, eax, ebx, ecx, edx;
 };
 
-struct msg_start {
+/*
+ * What takes long to make and is the same for many VMs: memory, KVM's VM, vCPUs
+ * and their threads. A daemon may send it long before MSG_START, to a VMM that
+ * waits in its pool: one fits whose message was this, byte for byte.
+ *
+ * Descriptors: as enum msg_prepare_fd says; the last one only if has_control.
+ */
+struct msg_prepare {
 	struct msg_hdr hdr;
 	uint32_t protocol; /* MSG_PROTOCOL */
 	uint32_t vcpu_count;
 	uint64_t mem_bytes;    /* a multiple of 1 MiB */
-	uint32_t shared_bytes; /* size of the shared memfd */
+	uint32_t shared_bytes; /* size of the shared memory */
 	uint8_t smt;
-	uint8_t huge_pages; /* enum vm_huge_pages */
-	uint8_t console;    /* enum vm_console_type */
+	uint8_t huge_pages;  /* enum vm_huge_pages */
+	uint8_t has_control; /* else the VM ends with its daemon */
+	uint8_t pad[5];
+	uint32_t n_cpuid, n_cpuid_mods, n_msr_mods;
+	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];
+	struct msg_cpuid_mod cpuid_mods[VM_MAX_CPUID_MODS];
+	struct msg_msr_mod msr_mods[VM_MAX_MSR_MODS];
+};
+
+enum msg_prepare_fd {
+	MSG_PREPARE_FD_KVM,
+	MSG_PREPARE_FD_SHARED,
+	MSG_PREPARE_FD_SECCOMP,
+	MSG_PREPARE_FD_WAKE,
+	MSG_PREPARE_FD_CONTROL, /* a listening SOCK_SEQPACKET: where another
+				 * daemon will connect, once this one is gone */
+	MSG_PREPARE_FDS
+};
+
+/*
+ * Descriptors: kernel, initrd if has_initrd, then one per drive, n_pairs per
+ * net, one per pmem, the listening socket if has_vsock, the metadata (as in
+ * MSG_MMDS) if has_mmds and mmds.data_len. msg_start_fds() tells where they
+ * are.
+ */
+enum msg_start_fd {
+	MSG_START_FD_KERNEL,
+	MSG_START_FD_FIXED, /* the others follow */
+};
+
+struct msg_start {
+	struct msg_hdr hdr;
+	char id[VM_ID_MAX + 1]; /* for whoever lists processes */
+	uint8_t console;        /* enum vm_console_type */
 	uint8_t has_initrd;
 	uint8_t n_drives, n_nets, n_pmem;
 	uint8_t has_vsock, has_entropy, has_balloon, has_memory_hotplug;
 	uint8_t has_mmds;
-	uint32_t n_cpuid, n_cpuid_mods, n_msr_mods;
 	uint32_t guest_cid;
-	struct msg_cpuid_entry cpuid[MSG_CPUID_MAX];
-	struct msg_cpuid_mod cpuid_mods[VM_MAX_CPUID_MODS];
-	struct msg_msr_mod msr_mods[VM_MAX_MSR_MODS];
 	struct msg_drive drives[VM_MAX_DRIVES]; /* drives[0] is /dev/vda */
 	struct msg_net nets[VM_MAX_NETS];
 	struct msg_pmem pmem[VM_MAX_PMEM];
@@ -159,7 +182,8 @@ struct msg_start {
 	char cmdline[VM_CMDLINE_MAX]; /* NUL-terminated; the VMM appends */
 };
 
-/* PAUSE, RESUME, CTRL_ALT_DEL, STARTED */
+/* PAUSE, RESUME, CTRL_ALT_DEL, STARTED; ADOPT, which carries one descriptor:
+ * the wake eventfd from now on */
 struct msg_plain {
 	struct msg_hdr hdr;
 };
@@ -296,6 +320,7 @@ struct msg_exiting {
 
 union msg {
 	struct msg_hdr hdr;
+	struct msg_prepare prepare;
 	struct msg_start start;
 	struct msg_plain plain;
 	struct msg_console_input input;

@@ -1,10 +1,15 @@
 #pragma once
 
 /*
- * The page the daemon and one VMM share: a memfd which the daemon makes, sizes,
- * seals against resizing (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) and hands
- * over at start. The VMM writes, the daemon reads: a console byte, a counter or
- * a time costs neither of them a system call.
+ * The memory the daemon and one VMM share: a file in the state directory, which
+ * the daemon makes, sizes and hands over; the VMM has it mapped and no
+ * descriptor of it. The VMM writes, the daemon reads: a console byte, a counter
+ * or a time costs neither of them a system call, and what a guest printed and
+ * how it ended outlives both.
+ *
+ * All up to the console is allocated when the file is made, the console as it
+ * is written: whoever touches a page of it for the first time asks for it with
+ * madvise(), since a touch for which the file system has no room is a signal.
  *
  * The VMM may have been taken over by its guest, so the daemon trusts nothing
  * here: every value is loaded once, into a local, and bounded before use.
@@ -24,7 +29,15 @@
 
 #include <stdint.h>
 
-#define VM_SHARED_VERSION 3u
+#define VM_SHARED_VERSION 4u
+
+/* What a daemon that finds a VM has to know of it. */
+enum vm_run_state {
+	VM_RUN_STATE_NONE, /* prepared at most */
+	VM_RUN_STATE_RUNNING,
+	VM_RUN_STATE_PAUSED,
+	VM_RUN_STATE_ENDED /* exit_reason and exit_detail are set */
+};
 
 /* Moments of a start, in CLOCK_MONOTONIC ns; 0: not reached. */
 enum vm_moment {
@@ -48,6 +61,10 @@ struct vm_shared {
 	uint32_t version;       /* VM_SHARED_VERSION, set by the daemon */
 	uint32_t console_bytes; /* capacity of the ring: a power of two */
 	uint64_t moments[VM_MOMENTS];
+	uint64_t received_ns; /* the daemon's: when the start was asked for */
+	uint32_t run_state;   /* enum vm_run_state */
+	uint32_t exit_reason; /* enum vm_exit_reason */
+	char exit_detail[256];
 
 	/*
 	 * Console ring. Byte number n of the guest's output is at

@@ -8,6 +8,7 @@
 #include "vmm/vm_parts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MEM_FIELD "machine-config.mem_size_mib"
 #define VCPU_FIELD "machine-config.vcpu_count"
@@ -53,21 +55,21 @@ void vm_mark(struct vm *vm, enum vm_moment moment)
 			__ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-static int map_shared(struct vm *vm, const struct msg_start *start,
+static int map_shared(struct vm *vm, const struct msg_prepare *m,
 	const int *fds, struct error *err)
 {
 	struct stat st;
 	void *p;
 
-	if (start->shared_bytes < sizeof(struct vm_shared))
+	if (m->shared_bytes < sizeof(struct vm_shared))
 		return error_set(err, EPROTO, "the shared memory is too small");
-	/* Sealed: it cannot shrink under the mapping later. */
-	if (fstat(fds[MSG_START_FD_SHARED], &st) < 0 ||
-		st.st_size < (off_t)start->shared_bytes)
+	/* The daemon's alone: it does not shrink under the mapping later. */
+	if (fstat(fds[MSG_PREPARE_FD_SHARED], &st) < 0 ||
+		st.st_size < (off_t)m->shared_bytes)
 		return error_set(err, EPROTO,
 			"the shared memory is smaller than announced");
-	p = mmap(NULL, start->shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-		fds[MSG_START_FD_SHARED], 0);
+	p = mmap(NULL, m->shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		fds[MSG_PREPARE_FD_SHARED], 0);
 	if (p == MAP_FAILED)
 		return error_errno(err, errno, "mapping the shared memory");
 	vm->shared = p;
@@ -75,13 +77,13 @@ static int map_shared(struct vm *vm, const struct msg_start *start,
 		return error_set(err, EPROTO,
 			"the daemon's shared memory has version %u, not %u",
 			vm->shared->version, VM_SHARED_VERSION);
-	vm->seccomp = seccomp_image_map(fds[MSG_START_FD_SECCOMP]);
+	vm->seccomp = seccomp_image_map(fds[MSG_PREPARE_FD_SECCOMP]);
 	if (!vm->seccomp)
 		return error_errno(err, errno, "mapping the seccomp programs");
 	__atomic_store_n(&vm->shared->moments[VM_MOMENT_PROCESS_READY],
 		vm->ready_ns, __ATOMIC_RELAXED);
-	return console_init(&vm->console, vm->shared, start->shared_bytes,
-		fds[MSG_START_FD_WAKE], err);
+	return console_init(&vm->console, vm->shared, m->shared_bytes,
+		fds[MSG_PREPARE_FD_WAKE], err);
 }
 
 static int on_vcpu_thread(void *arg)
@@ -111,16 +113,16 @@ static int begin_vcpus(struct vm *vm, unsigned n, struct error *err)
 	return vcpus_begin(&vm->vcpus, n, &config, err);
 }
 
-static int check_start(const struct msg_start *start, struct error *err)
+static int check(const struct msg_prepare *m, struct error *err)
 {
-	if (start->protocol != MSG_PROTOCOL)
+	if (m->protocol != MSG_PROTOCOL)
 		return error_set(err, EPROTO,
-			"the daemon speaks protocol %u, not %u",
-			start->protocol, MSG_PROTOCOL);
-	if (start->vcpu_count < 1 || start->vcpu_count > VM_MAX_VCPUS)
+			"the daemon speaks protocol %u, not %u", m->protocol,
+			MSG_PROTOCOL);
+	if (m->vcpu_count < 1 || m->vcpu_count > VM_MAX_VCPUS)
 		return error_field(err, EINVAL, VCPU_FIELD,
 			"must be between 1 and %d", VM_MAX_VCPUS);
-	if (start->mem_bytes == 0)
+	if (m->mem_bytes == 0)
 		return error_field(err, EINVAL, MEM_FIELD, "must not be 0");
 	return 0;
 }
@@ -136,30 +138,39 @@ static int choose_guid(struct vm *vm, struct error *err)
 }
 
 /* Threads begin as soon as they can, and get ready while KVM makes the VM. */
+int vm_prepare(struct vm *vm, const struct msg_prepare *m, const int *fds,
+	struct error *err)
+{
+	int r = check(m, err);
+
+	if (r < 0)
+		return r;
+	vm->ram_bytes = m->mem_bytes;
+	vm->address_bits = memory_plan_address_bits(m);
+	r = map_shared(vm, m, fds, err);
+	if (r == 0)
+		r = choose_guid(vm, err);
+	if (r == 0)
+		r = begin_vcpus(vm, m->vcpu_count, err);
+	if (r == 0)
+		r = gmem_create(&vm->mem, m->mem_bytes, LAYOUT_HOLE,
+			LAYOUT_HOLE_END, m->huge_pages == VM_PAGES_2M, err);
+	if (r == 0)
+		r = vm_create_machine(vm, m, fds, err);
+	return r < 0 ? r : vcpus_ready(&vm->vcpus, err);
+}
+
 int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 	struct error *err)
 {
 	int r;
 
-	r = check_start(start, err);
-	if (r == 0)
-		r = memory_plan(&vm->plan, start, err);
-	if (r == 0)
-		r = map_shared(vm, start, fds, err);
-	if (r == 0)
-		r = choose_guid(vm, err);
-	if (r == 0)
-		r = begin_vcpus(vm, start->vcpu_count, err);
-	if (r == 0)
-		r = gmem_create(&vm->mem, start->mem_bytes, LAYOUT_HOLE,
-			LAYOUT_HOLE_END, start->huge_pages == VM_PAGES_2M, err);
+	r = memory_plan(&vm->plan, start, vm->ram_bytes, vm->address_bits, err);
 	if (r == 0)
 		r = vm_create_devices(vm, start, fds, err);
 	if (r == 0)
-		r = vm_create_machine(vm, start, fds, err);
-	if (r == 0)
-		r = vm_workers_start(vm, err);
-	return r < 0 ? r : vcpus_ready(&vm->vcpus, err);
+		r = vm_bind_devices(vm, err);
+	return r < 0 ? r : vm_workers_start(vm, err);
 }
 
 static int write_generation(struct vm *vm, struct error *err)
@@ -216,14 +227,33 @@ int vm_load(struct vm *vm, const struct msg_start *start, const int *fds,
 		     : 0;
 }
 
+static void set_run_state(struct vm *vm, enum vm_run_state state)
+{
+	__atomic_store_n(&vm->shared->run_state, state, __ATOMIC_RELEASE);
+}
+
 void vm_run(struct vm *vm)
 {
+	set_run_state(vm, VM_RUN_STATE_RUNNING);
 	vcpus_run(&vm->vcpus);
 }
 
 int vm_pause(struct vm *vm)
 {
-	return vcpus_pause(&vm->vcpus);
+	int r = vcpus_pause(&vm->vcpus);
+
+	if (r == 0)
+		set_run_state(vm, VM_RUN_STATE_PAUSED);
+	return r;
+}
+
+/* The descriptor keeps its number: other threads write to it. */
+int vm_adopt(struct vm *vm, int taken_wake_fd)
+{
+	int r = dup3(taken_wake_fd, vm->console.wake_fd, O_CLOEXEC);
+
+	close(taken_wake_fd);
+	return r < 0 ? -errno : 0;
 }
 
 /* A worker ends when nothing is in flight any more: what a disk was asked for
@@ -244,9 +274,17 @@ static void reset_waiting(struct vm *vm)
 
 void vm_stop(struct vm *vm)
 {
+	struct msg_exiting m = {.reason = VM_EXIT_NONE};
+
 	vcpus_stop(&vm->vcpus);
 	reset_waiting(vm);
 	for (unsigned i = 0; i < VM_WORKERS; i++)
 		if (vm->workers[i])
 			worker_stop(vm->workers[i]);
+	/* What a daemon reads that was not there to hear of it. */
+	if (vm_events_ended(&vm->events, &m)) {
+		vm->shared->exit_reason = m.reason;
+		memcpy(vm->shared->exit_detail, m.detail, sizeof(m.detail));
+	}
+	set_run_state(vm, VM_RUN_STATE_ENDED);
 }

@@ -8,8 +8,9 @@
  * Its life is made of steps, all on the control thread, in this order:
  *
  *   vm_init     what needs no configuration
- *   vm_create   everything but what a guest made: memory, KVM, devices, all
- *               threads, each in its seccomp filter
+ *   vm_prepare  memory, KVM's VM, the vCPUs and their threads
+ *   (perhaps a long time: a daemon prepares VMs before they are wanted)
+ *   vm_create   devices and their threads. Each thread is in its filter now
  *   (the control thread enters its own filter)
  *   vm_load     tables and kernel into memory
  *   vm_run      the first instruction
@@ -64,6 +65,12 @@ enum vm_kvm_slot {
 	VM_KVM_SLOT_HOTPLUG = VM_KVM_SLOT_PMEM + VM_MAX_PMEM
 };
 
+/* Connections the daemon was asked for. */
+struct vm_vsock_asks {
+	uint64_t tokens[VSOCK_MAX_CONNECTING];
+	unsigned n;
+};
+
 /* A file in the guest's address space; not in gmem. */
 struct vm_pmem_map {
 	uint64_t gpa, len; /* len 0: there is none */
@@ -73,13 +80,17 @@ struct vm_pmem_map {
 
 struct vm {
 	uint64_t ready_ns; /* when main() began */
-	int event_fd;      /* the control thread's: look at events */
+	char *title;       /* that others see of the process; NULL: none */
+	size_t title_bytes;
+	int event_fd; /* the control thread's: look at events */
 	int serial_irq_fd, keyboard_irq_fd, generation_irq_fd;
 	int vm_fd;
 
 	struct vm_shared *shared;
 	const struct seccomp_image *seccomp;
 	struct gmem mem;
+	uint64_t ram_bytes;
+	unsigned address_bits; /* of the guest's CPU */
 	struct memory_plan plan;
 	struct vm_pmem_map pmem_maps[VM_MAX_PMEM];
 	uint64_t hotplug_slot_bytes;
@@ -102,6 +113,7 @@ struct vm {
 	struct virtio_dev *drives[VM_MAX_DRIVES], *nets[VM_MAX_NETS];
 	struct virtio_dev *pmem[VM_MAX_PMEM];
 	struct virtio_dev *vsock, *rng, *balloon, *memory, *vconsole;
+	struct vm_vsock_asks vsock_asks;
 	struct mmds *mmds;
 
 	struct vcpus vcpus;
@@ -112,6 +124,10 @@ _Static_assert(VM_MAX_VIRTIO <= LAYOUT_VIRTIO_MAX, "a pin for each device");
 
 int vm_init(struct vm *vm, uint64_t ready_ns);
 
+/* fds: as MSG_PREPARE carries them; the wake eventfd is borrowed for the VM's
+ * life. */
+int vm_prepare(struct vm *vm, const struct msg_prepare *m, const int *fds,
+	struct error *err);
 /* fds: as MSG_START carries them; borrowed for the VM's life. */
 int vm_create(struct vm *vm, const struct msg_start *start, const int *fds,
 	struct error *err);
@@ -128,6 +144,10 @@ int vm_obey(struct vm *vm, const union msg *m, const int *fds);
 bool vm_vsock_next(struct vm *vm, struct msg_vsock_connect *ret);
 void vm_vsock_connected(
 	struct vm *vm, const struct msg_vsock_connected *m, const int *fds);
+/* The daemon is gone: what it was asked for is refused. */
+void vm_vsock_unasked(struct vm *vm);
+/* Another one is there: where to write what was for the first. */
+int vm_adopt(struct vm *vm, int taken_wake_fd);
 void vm_stop(struct vm *vm);
 
 /* Installs a thread's filter: on the control thread itself, or by the others

@@ -24,9 +24,6 @@ static int create_vm(struct vm *vm, int kvm, struct error *err)
 			return error_errno(
 				err, -r, "KVM_SET_USER_MEMORY_REGION");
 	}
-	r = vm_map_pmem(vm, err);
-	if (r < 0)
-		return r;
 	r = kvm_set_tss_addr(vm->vm_fd, LAYOUT_TSS);
 	if (r < 0)
 		return error_errno(err, -r, "KVM_SET_TSS_ADDR");
@@ -71,7 +68,8 @@ static int bind_slot(struct vm_slot *slot, struct error *err)
 	return 0;
 }
 
-static int bind_devices(struct vm *vm, struct error *err)
+/* What every VM has. */
+static int bind_legacy(struct vm *vm, struct error *err)
 {
 	int r;
 
@@ -81,19 +79,26 @@ static int bind_devices(struct vm *vm, struct error *err)
 	if (r == 0)
 		r = bind_irq(
 			vm, vm->generation_irq_fd, LAYOUT_IRQ_GENERATION, err);
+	return r;
+}
+
+int vm_bind_devices(struct vm *vm, struct error *err)
+{
+	int r = vm_map_pmem(vm, err);
+
 	for (unsigned i = 0; r == 0 && i < vm->n_slots; i++)
 		r = bind_slot(&vm->slots[i], err);
 	return r;
 }
 
 static int set_up_cpu(int vcpu, unsigned id, struct cpuid_table *table,
-	const struct msg_start *start, struct error *err)
+	const struct msg_prepare *m, struct error *err)
 {
 	int r;
 
 	cpuid_set_vcpu(table, id);
 	r = kvm_set_cpuid(vcpu, cpuid_table_kvm(table));
-	if (r < 0 && start->n_cpuid_mods)
+	if (r < 0 && m->n_cpuid_mods)
 		return error_field(err, -r, "cpu-config.cpuid_modifiers",
 			"this host's KVM refuses the CPUID made by them: %s",
 			strerror(-r));
@@ -101,26 +106,26 @@ static int set_up_cpu(int vcpu, unsigned id, struct cpuid_table *table,
 		r = msrs_set_boot(vcpu);
 	if (r < 0)
 		return error_errno(err, -r, "setting up vCPU %u", id);
-	return msrs_modify(vcpu, start->msr_mods, start->n_msr_mods, err);
+	return msrs_modify(vcpu, m->msr_mods, m->n_msr_mods, err);
 }
 
 static int set_up_cpus(
-	struct vm *vm, const struct msg_start *start, struct error *err)
+	struct vm *vm, const struct msg_prepare *m, struct error *err)
 {
 	struct cpuid_config config = {
-		.n_vcpus = start->vcpu_count,
-		.smt = start->smt,
+		.n_vcpus = m->vcpu_count,
+		.smt = m->smt,
 		.tsc_deadline = kvm_check_extension(vm->vm_fd,
 					KVM_CAP_TSC_DEADLINE_TIMER) > 0,
-		.mods = start->cpuid_mods,
-		.n_mods = start->n_cpuid_mods,
+		.mods = m->cpuid_mods,
+		.n_mods = m->n_cpuid_mods,
 	};
-	struct cpuid_table table = {.nent = start->n_cpuid};
+	struct cpuid_table table = {.nent = m->n_cpuid};
 	int r = kvm_get_tsc_khz(vm->vcpus.cpu[0].fd);
 
 	config.tsc_khz = r > 0 ? (uint32_t)r : 0;
-	for (uint32_t i = 0; i < start->n_cpuid; i++) {
-		const struct msg_cpuid_entry *e = &start->cpuid[i];
+	for (uint32_t i = 0; i < m->n_cpuid; i++) {
+		const struct msg_cpuid_entry *e = &m->cpuid[i];
 
 		table.entries[i] =
 			(struct kvm_cpuid_entry2){.function = e->function,
@@ -134,25 +139,25 @@ static int set_up_cpus(
 	r = cpuid_filter(&table, &config);
 	if (r < 0)
 		return error_errno(err, -r, "making the CPUID table");
-	for (unsigned i = 0; i < start->vcpu_count; i++) {
-		r = set_up_cpu(vm->vcpus.cpu[i].fd, i, &table, start, err);
+	for (unsigned i = 0; i < m->vcpu_count; i++) {
+		r = set_up_cpu(vm->vcpus.cpu[i].fd, i, &table, m, err);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-int vm_create_machine(struct vm *vm, const struct msg_start *start,
+int vm_create_machine(struct vm *vm, const struct msg_prepare *m,
 	const int *fds, struct error *err)
 {
-	int kvm = fds[MSG_START_FD_KVM];
+	int kvm = fds[MSG_PREPARE_FD_KVM];
 	int r;
 
 	r = create_vm(vm, kvm, err);
 	if (r == 0)
-		r = bind_devices(vm, err);
+		r = bind_legacy(vm, err);
 	if (r == 0)
 		r = vcpus_create(
 			&vm->vcpus, vm->vm_fd, kvm_vcpu_mmap_bytes(kvm), err);
-	return r < 0 ? r : set_up_cpus(vm, start, err);
+	return r < 0 ? r : set_up_cpus(vm, m, err);
 }

@@ -12,9 +12,11 @@ int vm_create_devices(struct vm *vm, const struct msg_start *start,
  * times. */
 void vm_guest_is_ready(struct vm *vm);
 
-/* All that KVM is told: memory, interrupts, kicks, vCPUs. */
-int vm_create_machine(struct vm *vm, const struct msg_start *start,
+/* KVM's VM, with its memory, interrupts and vCPUs. */
+int vm_create_machine(struct vm *vm, const struct msg_prepare *m,
 	const int *fds, struct error *err);
+/* ... and its devices: files in its memory, kicks, interrupts. */
+int vm_bind_devices(struct vm *vm, struct error *err);
 
 /*
  * vm_slots.c. The next free slot, for a device whose creation may need to know

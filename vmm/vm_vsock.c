@@ -48,9 +48,31 @@ int vm_create_vsock(struct vm *vm, const struct msg_start *start,
 
 bool vm_vsock_next(struct vm *vm, struct msg_vsock_connect *ret)
 {
+	struct vm_vsock_asks *asks = &vm->vsock_asks;
+
 	*ret = (struct msg_vsock_connect){.hdr = {MSG_VSOCK_CONNECT, 0}};
-	return vm->vsock &&
-	       vsock_next_connect(vm->vsock, &ret->token, &ret->port);
+	if (!vm->vsock || asks->n == VSOCK_MAX_CONNECTING ||
+		!vsock_next_connect(vm->vsock, &ret->token, &ret->port))
+		return false;
+	asks->tokens[asks->n++] = ret->token; /* no more than it gives out */
+	return true;
+}
+
+static void forget(struct vm_vsock_asks *asks, uint64_t token)
+{
+	for (unsigned i = 0; i < asks->n; i++)
+		if (asks->tokens[i] == token) {
+			asks->tokens[i] = asks->tokens[--asks->n];
+			return;
+		}
+}
+
+void vm_vsock_unasked(struct vm *vm)
+{
+	struct vm_vsock_asks *asks = &vm->vsock_asks;
+
+	while (asks->n > 0)
+		vsock_connected(vm->vsock, asks->tokens[--asks->n], -1);
 }
 
 void vm_vsock_connected(
@@ -58,6 +80,7 @@ void vm_vsock_connected(
 {
 	int fd = m->has_fd ? fds[0] : -1;
 
+	forget(&vm->vsock_asks, m->token);
 	if (vm->vsock)
 		vsock_connected(vm->vsock, m->token, fd);
 	else if (fd >= 0)

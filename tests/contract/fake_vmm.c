@@ -1,8 +1,11 @@
 /*
  * Stands in for mayfly-vmm, in the same jail, and misbehaves on command: the
- * word after "fake=" in the kernel arguments says how to answer MSG_START, each
- * byte typed into the console what to do next. What it is told of devices it
- * prints, a line a message.
+ * memory asked for says how to answer MSG_PREPARE (at_prepare[] below), the
+ * word after "fake=" in the kernel arguments how to answer MSG_START, each byte
+ * typed into the console what to do next. With "outlive=" there it waits for
+ * another daemon when its own is gone, and the word behind that says how
+ * MSG_ADOPT is answered. What it is told of devices it prints, a line a
+ * message.
  */
 #include "base/seccomp_image.h"
 #include "vmm/msg.h"
@@ -23,7 +26,9 @@
 #define SOCK 3
 
 static struct vm_shared *shared;
-static int wake_fd, seccomp_fd;
+static int wake_fd, seccomp_fd, control_fd = -1;
+static struct msg_prepare machine;
+static char outlive[16];                    /* "": not */
 static unsigned until_failure, until_death; /* messages; 0: none */
 
 static void hang(void)
@@ -55,11 +60,19 @@ static void reply(uint32_t type, uint32_t seq, int32_t code)
 		poll(&(struct pollfd){SOCK, POLLOUT, 0}, 1, -1);
 }
 
+static void set_run_state(uint32_t state)
+{
+	__atomic_store_n(&shared->run_state, state, __ATOMIC_RELEASE);
+}
+
 static void say_exiting(uint32_t reason, const char *detail)
 {
 	struct msg_exiting m = {.hdr = {.type = MSG_EXITING}, .reason = reason};
 
 	memcpy(m.detail, detail, strnlen(detail, sizeof(m.detail)));
+	shared->exit_reason = reason;
+	memcpy(shared->exit_detail, m.detail, sizeof(m.detail));
+	set_run_state(VM_RUN_STATE_ENDED);
 	/* Not msg_send(): it would refuse a wrong reason. */
 	send(SOCK, &m, sizeof(m), 0);
 }
@@ -132,7 +145,7 @@ static const char *file(int fd)
 	return text;
 }
 
-static void tell_cpu(const struct msg_start *m)
+static void tell_cpu(const struct msg_prepare *m)
 {
 	for (unsigned i = 0; i < m->n_cpuid_mods; i++) {
 		const struct msg_cpuid_mod *c = &m->cpuid_mods[i];
@@ -152,9 +165,10 @@ static void tell_devices(const struct msg_start *m, const int *fds)
 
 	msg_start_fds(m, &at);
 	tell("machine vcpus=%u mem=%llu smt=%u huge=%u console=%u %s\n",
-		m->vcpu_count, (unsigned long long)m->mem_bytes, m->smt,
-		m->huge_pages, m->console, limiter(&m->serial_limiter));
-	tell_cpu(m);
+		machine.vcpu_count, (unsigned long long)machine.mem_bytes,
+		machine.smt, machine.huge_pages, m->console,
+		limiter(&m->serial_limiter));
+	tell_cpu(&machine);
 	for (unsigned i = 0; i < m->n_drives; i++)
 		tell("drive %.20s size=%llu ro=%u writeback=%u %s file=%s\n",
 			m->drives[i].serial,
@@ -204,6 +218,12 @@ static void tell_devices(const struct msg_start *m, const int *fds)
 static void obey_device(const union msg *m, int fd)
 {
 	switch (m->hdr.type) {
+	case MSG_PAUSE:
+		set_run_state(VM_RUN_STATE_PAUSED);
+		break;
+	case MSG_RESUME:
+		set_run_state(VM_RUN_STATE_RUNNING);
+		break;
 	case MSG_DRIVE:
 		tell("drive index=%u size=%llu align=%s file=%s\n",
 			m->drive.index, (unsigned long long)m->drive.size_bytes,
@@ -239,6 +259,27 @@ static void obey_device(const union msg *m, int fd)
 	}
 }
 
+/* What 1001 MiB and so on do. All but the last few are never started. */
+static const char *const at_prepare[] = {
+	"hang",          /* 1001 */
+	"die",           /* 1002 */
+	"trap",          /* 1003 */
+	"close",         /* 1004 */
+	"garbage",       /* 1005 */
+	"failed",        /* 1006: of a field */
+	"failed_host",   /* 1007 */
+	"failed_hang",   /* 1008 */
+	"started",       /* 1009: the wrong answer */
+	"exits",         /* 1010 */
+	"flood",         /* 1011 */
+	"refuse",        /* 1012: MSG_DONE with an error */
+	"and_gone",      /* 1013: dies once it is ready */
+	"and_gone_late", /* 1014: ... some time after that */
+	"and_garbage",   /* 1015: says something when nobody asked */
+	"twice",         /* 1016: is ready twice, and starts */
+	"late",          /* 1017: ready after half a second, and starts */
+};
+
 static bool is(const char *mode, const char *want)
 {
 	size_t n = strlen(want);
@@ -247,12 +288,10 @@ static bool is(const char *mode, const char *want)
 	       (mode[n] == ' ' || mode[n] == '\0');
 }
 
-static void answer_start(const struct msg_start *m)
+/* What can go wrong at every question; field: of one that failed. Returns if
+ * the word is none of these. */
+static void misbehave(const char *mode, uint32_t seq, const char *field)
 {
-	const char *mode = strstr(m->cmdline, "fake=");
-	uint32_t seq = m->hdr.seq;
-
-	mode = mode ? mode + 5 : "ok";
 	if (is(mode, "hang"))
 		hang();
 	else if (is(mode, "die"))
@@ -264,8 +303,7 @@ static void answer_start(const struct msg_start *m)
 	else if (is(mode, "garbage"))
 		send(SOCK, "garbage", 7, 0), hang();
 	else if (is(mode, "failed"))
-		say_failed(seq, EINVAL, "boot-source.kernel_image_path"),
-			_exit(1);
+		say_failed(seq, EINVAL, field), _exit(1);
 	else if (is(mode, "failed_host"))
 		say_failed(seq, 0, ""), _exit(1);
 	else if (is(mode, "failed_room"))
@@ -274,19 +312,99 @@ static void answer_start(const struct msg_start *m)
 		say_failed(seq, EIO, ""), hang();
 	else if (is(mode, "exits"))
 		say_exiting(VM_EXIT_SHUTDOWN, ""), _exit(0);
-	else if (is(mode, "done_instead"))
-		reply(MSG_DONE, seq, 0), hang();
+	else if (is(mode, "started"))
+		reply(MSG_STARTED, seq, 0), hang();
+	else if (is(mode, "refuse"))
+		reply(MSG_DONE, seq, EIO), hang();
 	else if (is(mode, "flood"))
 		for (;;)
 			reply(MSG_EVENT, 0, 0);
-	else if (is(mode, "twice"))
+}
+
+static void answer_prepare(void)
+{
+	uint64_t n = (machine.mem_bytes >> 20) - 1001;
+	const char *mode = "ok";
+	uint32_t seq = machine.hdr.seq;
+
+	if (n < sizeof(at_prepare) / sizeof(at_prepare[0]))
+		mode = at_prepare[n];
+	misbehave(mode, seq, "machine-config.mem_size_mib");
+	if (is(mode, "late"))
+		usleep(500000);
+	reply(MSG_DONE, seq, 0);
+	if (is(mode, "and_gone"))
+		_exit(0);
+	if (is(mode, "and_gone_late"))
+		usleep(300000), _exit(0);
+	if (is(mode, "and_garbage"))
+		send(SOCK, "garbage", 7, 0), hang();
+	if (is(mode, "twice"))
+		reply(MSG_DONE, seq, 0);
+}
+
+static void answer_start(const struct msg_start *m)
+{
+	const char *mode = strstr(m->cmdline, "fake=");
+	const char *then = strstr(m->cmdline, "outlive=");
+	uint32_t seq = m->hdr.seq;
+
+	if (then)
+		snprintf(outlive, sizeof(outlive), "%.*s",
+			(int)strcspn(then + 8, " "), then + 8);
+	mode = mode ? mode + 5 : "ok";
+	if (is(mode, "done_instead"))
+		reply(MSG_DONE, seq, 0), hang();
+	if (!is(mode, "started"))
+		misbehave(mode, seq, "boot-source.kernel_image_path");
+	set_run_state(VM_RUN_STATE_RUNNING);
+	if (is(mode, "twice"))
 		reply(MSG_STARTED, seq, 0);
-	else if (is(mode, "and_gone")) {
-		reply(MSG_STARTED, seq, 0);
+	reply(MSG_STARTED, seq, 0);
+	if (is(mode, "and_gone")) {
 		say_exiting(VM_EXIT_RESET, "");
 		_exit(0);
 	}
-	reply(MSG_STARTED, seq, 0);
+}
+
+/* The first message of another daemon. */
+static void answer_adopt(uint32_t seq, int fd)
+{
+	misbehave(outlive, seq, "");
+	dup2(fd, wake_fd);
+	close(fd);
+	if (is(outlive, "twice"))
+		reply(MSG_DONE, seq, 0);
+	reply(MSG_DONE, seq, 0);
+	if (is(outlive, "and_gone"))
+		say_exiting(VM_EXIT_RESET, ""), _exit(0);
+}
+
+/* Its daemon is gone: waits for another one. */
+static void find_daemon(void)
+{
+	int fd;
+
+	close(SOCK);
+	if (!outlive[0] || control_fd < 0)
+		_exit(0);
+	if (is(outlive, "deaf")) /* connected to and no more */
+		hang();
+	if (is(outlive, "unreachable"))
+		close(control_fd), hang();
+	if (is(outlive, "ends")) /* while nobody is there */
+		say_exiting(VM_EXIT_PANIC, "alone"), _exit(0);
+	if (is(outlive, "crashes"))
+		__builtin_trap();
+	do
+		fd = accept4(control_fd, NULL, NULL, SOCK_CLOEXEC);
+	while (fd < 0 && errno == EINTR);
+	if (fd < 0)
+		_exit(4);
+	if (fd != SOCK) {
+		dup2(fd, SOCK);
+		close(fd);
+	}
 }
 
 /* Lies about how much was printed. */
@@ -296,6 +414,10 @@ static void lie_in_page(unsigned how)
 		VM_CONSOLE_BYTES, 3 * VM_CONSOLE_BYTES + 1, 1, 0};
 
 	shared->console_bytes = how * 4096;
+	shared->version += how;
+	shared->exit_reason = UINT32_MAX - how;
+	memset(shared->exit_detail, 'A', sizeof(shared->exit_detail));
+	set_run_state(VM_RUN_STATE_ENDED + how);
 	__atomic_store_n(&shared->console_head,
 		heads[how % (sizeof(heads) / sizeof(heads[0]))],
 		__ATOMIC_SEQ_CST);
@@ -455,35 +577,63 @@ static bool obey(const struct msg_console_input *m)
 	return true;
 }
 
+/* The next message, whenever it comes; 0: the daemon is gone. */
+static int receive(union msg *m, int *fds, unsigned *n_fds)
+{
+	int r;
+
+	while ((r = msg_recv(SOCK, MSG_VMM, m, fds, n_fds)) == -EAGAIN)
+		poll(&(struct pollfd){SOCK, POLLIN, 0}, 1, -1);
+	return r;
+}
+
+/* What a daemon says first; false: not that. */
+static bool get_ready(void)
+{
+	int fds[MSG_MAX_FDS];
+	unsigned n_fds;
+	union msg m;
+
+	if (receive(&m, fds, &n_fds) != 1 || m.hdr.type != MSG_PREPARE)
+		return false;
+	machine = m.prepare;
+	shared = mmap(NULL, machine.shared_bytes, PROT_READ | PROT_WRITE,
+		MAP_SHARED, fds[MSG_PREPARE_FD_SHARED], 0);
+	seccomp_fd = fds[MSG_PREPARE_FD_SECCOMP];
+	wake_fd = fds[MSG_PREPARE_FD_WAKE];
+	if (machine.has_control)
+		control_fd = fds[MSG_PREPARE_FD_CONTROL];
+	if (shared == MAP_FAILED)
+		return false;
+	answer_prepare();
+
+	if (receive(&m, fds, &n_fds) != 1 || m.hdr.type != MSG_START)
+		return false;
+	if (strstr(m.start.cmdline, "tell"))
+		tell_devices(&m.start, fds);
+	for (unsigned i = MSG_START_FD_FIXED; i < n_fds; i++)
+		close(fds[i]);
+	answer_start(&m.start);
+	return true;
+}
+
 int main(void)
 {
 	int fds[MSG_MAX_FDS];
 	unsigned n_fds;
 	union msg m;
 
-	if (msg_recv(SOCK, MSG_VMM, &m, fds, &n_fds) != 1 ||
-		m.hdr.type != MSG_START)
+	if (!get_ready())
 		return 1;
-	shared = mmap(NULL, m.start.shared_bytes, PROT_READ | PROT_WRITE,
-		MAP_SHARED, fds[MSG_START_FD_SHARED], 0);
-	seccomp_fd = fds[MSG_START_FD_SECCOMP];
-	wake_fd = fds[MSG_START_FD_WAKE];
-	if (shared == MAP_FAILED)
-		return 2;
-	if (strstr(m.start.cmdline, "tell"))
-		tell_devices(&m.start, fds);
-	for (unsigned i = MSG_START_FD_FIXED; i < n_fds; i++)
-		close(fds[i]);
-	answer_start(&m.start);
 	for (;;) {
-		int r = msg_recv(SOCK, MSG_VMM, &m, fds, &n_fds);
-
-		if (r == -EAGAIN) {
-			poll(&(struct pollfd){SOCK, POLLIN, 0}, 1, -1);
+		if (receive(&m, fds, &n_fds) != 1) {
+			find_daemon();
 			continue;
 		}
-		if (r != 1)
-			return 0;
+		if (m.hdr.type == MSG_ADOPT) {
+			answer_adopt(m.hdr.seq, fds[0]);
+			continue;
+		}
 		if (m.hdr.type == MSG_CONSOLE_INPUT) {
 			if (obey(&m.input))
 				reply(MSG_DONE, m.hdr.seq, 0);

@@ -58,10 +58,15 @@ def head(method, path, length=None, extra=()):
 class Mayflyd:
     """with Mayflyd("build/daemon/mayflyd") as d: d.get("/v1/vms")"""
 
-    def __init__(self, exe, *options, prefix=(), serves=None, **popen):
+    def __init__(self, exe, *options, prefix=(), serves=None, directory=None,
+                 **popen):
         """prefix: a command that becomes the daemon behind it. serves: the
-        socket it is handed, in place of one of its own."""
-        self.dir = tempfile.mkdtemp(prefix="mayfly-test-")
+        socket it is handed, in place of one of its own. directory: of a
+        daemon that was killed."""
+        self.dir = directory or tempfile.mkdtemp(prefix="mayfly-test-")
+        # So that processes and descriptors can be counted.
+        if "--vmm" in options and "--pool" not in options:
+            options = ("--pool", "0", *options)
         own = os.path.join(self.dir, "s")
         self.socket = serves or own
         self.log = os.path.join(self.dir, "log")
@@ -71,7 +76,8 @@ class Mayflyd:
                  "--state-dir", os.path.join(self.dir, "state"), *options],
                 stderr=log, **popen)
         deadline = time.monotonic() + TIMEOUT_S
-        while not os.path.exists(self.socket):
+        while not os.path.exists(self.socket) or (
+                directory and not self.answers()):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("mayflyd did not start: " + self.read_log())
             time.sleep(0.01)
@@ -87,13 +93,19 @@ class Mayflyd:
         if status != 0 and not exc[0]:
             raise RuntimeError(f"mayflyd ended with status {status}")
 
+    def answers(self):
+        try:
+            return self.get("/v1/version").status == 200
+        except OSError:
+            return False
+
     def read_log(self):
         with open(self.log, encoding="utf-8", errors="replace") as f:
             return f.read()
 
     def stop(self):
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGINT)
         try:
             return self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -8,6 +8,7 @@ usage: test_bad_input.py MAYFLYD OPENAPI GUESTS_DIR
 import json
 import os
 import socket
+import shutil
 import subprocess
 import sys
 import unittest
@@ -541,6 +542,8 @@ class Options(unittest.TestCase):
                 (["--memory-reserve", "-1"], "--memory-reserve must be a"),
                 (["--memory-reserve", "16777217"],
                  "--memory-reserve must be a number from 0 to 16777216"),
+                (["--pool", "4097"],
+                 "--pool must be a number from 0 to 4096"),
                 (["--start-timeout", "0"], "--start-timeout must be a number"),
                 (["--log-level", "loud"], "--log-level knows no \"loud\""),
                 (["--log-format", "xml"], "--log-format knows no \"xml\""),
@@ -554,8 +557,7 @@ class Options(unittest.TestCase):
                 r = self.run_with(*state, *options)
                 self.assertNotEqual(r.returncode, 0)
                 self.assertIn(words, r.stderr)
-        os.unlink(state[1] + "/lock")
-        os.rmdir(state[1])
+        shutil.rmtree(state[1])
 
     def test_help_names_every_option(self):
         r = self.run_with("--help")

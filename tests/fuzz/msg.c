@@ -34,15 +34,21 @@ static void check_taken(const union msg *m, enum msg_end me, unsigned n_fds)
 
 	check((m->hdr.type <= MSG_VSOCK_CONNECTED) == (me == MSG_VMM));
 	switch (m->hdr.type) {
+	case MSG_PREPARE:
+		check(n_fds == (unsigned)MSG_PREPARE_FD_CONTROL +
+				       m->prepare.has_control);
+		check(n_fds <= MSG_PREPARE_FDS);
+		check(m->prepare.n_cpuid_mods <= VM_MAX_CPUID_MODS);
+		check(m->prepare.n_msr_mods <= VM_MAX_MSR_MODS);
+		check(m->prepare.n_cpuid <= MSG_CPUID_MAX);
+		return;
 	case MSG_START:
 		msg_start_fds(&m->start, &at);
 		check(n_fds == at.n && n_fds <= MSG_MAX_FDS);
 		check(m->start.n_drives <= VM_MAX_DRIVES);
 		check(m->start.n_nets <= VM_MAX_NETS);
 		check(m->start.n_pmem <= VM_MAX_PMEM);
-		check(m->start.n_cpuid_mods <= VM_MAX_CPUID_MODS);
-		check(m->start.n_msr_mods <= VM_MAX_MSR_MODS);
-		check(m->start.n_cpuid <= MSG_CPUID_MAX);
+		check(ends(m->start.id, sizeof(m->start.id)));
 		check(ends(m->start.cmdline, sizeof(m->start.cmdline)));
 		return;
 	case MSG_CONSOLE_INPUT:
@@ -55,6 +61,7 @@ static void check_taken(const union msg *m, enum msg_end me, unsigned n_fds)
 	case MSG_BALLOON:
 		check(m->balloon.what < MSG_BALLOON_WHATS);
 		break;
+	case MSG_ADOPT:
 	case MSG_DRIVE:
 	case MSG_MMDS:
 		check(n_fds == 1);
@@ -121,7 +128,9 @@ size_t fuzz_seed(unsigned n, uint8_t *buf, size_t cap)
 		uint32_t type;
 		size_t size;
 	} types[] = {
+		{MSG_PREPARE, sizeof(struct msg_prepare)},
 		{MSG_START, sizeof(struct msg_start)},
+		{MSG_ADOPT, sizeof(struct msg_plain)},
 		{MSG_PAUSE, sizeof(struct msg_plain)},
 		{MSG_CONSOLE_INPUT, sizeof(struct msg_console_input)},
 		{MSG_CONSOLE_SIZE, sizeof(struct msg_console_size)},
@@ -146,8 +155,14 @@ size_t fuzz_seed(unsigned n, uint8_t *buf, size_t cap)
 	memset(&m, 0, sizeof(m));
 	m.hdr.type = types[n].type;
 	m.hdr.seq = 1;
-	buf[0] = m.hdr.type <= MSG_CONSOLE_INPUT;
-	if (m.hdr.type == MSG_START) {
+	buf[0] = m.hdr.type <= MSG_VSOCK_CONNECTED;
+	if (m.hdr.type == MSG_PREPARE) {
+		m.prepare.has_control = 1;
+		buf[0] |= MSG_PREPARE_FDS << 1;
+	} else if (m.hdr.type == MSG_ADOPT || m.hdr.type == MSG_DRIVE ||
+		   m.hdr.type == MSG_MMDS) {
+		buf[0] |= 1 << 1;
+	} else if (m.hdr.type == MSG_START) {
 		m.start.n_drives = 2;
 		m.start.has_initrd = 1;
 		buf[0] |= (MSG_START_FD_FIXED + 3) << 1;

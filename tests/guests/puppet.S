@@ -3,6 +3,7 @@
  * first GiB is mapped one to one, interrupts are off.
  *
  *   b  power off (ACPI S5)        r  reset (i8042)
+ *   l  power off a little later: about a quarter of a second
  *   t  triple fault               p  panic (pvpanic)
  *   h  halt for good              x  spin in silence
  *   c  count aloud, about 50 lines a second, until the next letter
@@ -33,6 +34,8 @@ next:
 act:
 	cmpb	$'b', %al
 	je	power_off
+	cmpb	$'l', %al
+	je	later
 	cmpb	$'r', %al
 	je	reset
 	cmpb	$'t', %al
@@ -56,6 +59,15 @@ act:
 	call	putc
 	jmp	next
 
+later:
+	call	clock
+	movq	%rax, %rbp
+later_wait:
+	pause
+	call	clock
+	subq	%rbp, %rax
+	cmpq	$(16 * TICK), %rax
+	jb	later_wait
 power_off:
 	OUTB(PORT_SLEEP_CONTROL, 0x34) /* SLP_TYP 5, SLP_EN */
 	jmp	halt

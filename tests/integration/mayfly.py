@@ -182,9 +182,9 @@ class Daemon:
         return "\n".join(self.log_text(since).splitlines()[-lines:])
 
     def stop(self, timeout=20):
-        """SIGTERM, and the exit status."""
+        """SIGINT: with all its VMs. The exit status."""
         if self.alive():
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout)
 
     def close(self):

@@ -131,13 +131,37 @@ def cgroup_mounts():
     return ret
 
 
-def cgroup_dirs(word):
-    """Every cgroup directory whose name holds the word, in all hierarchies."""
+def vmm_title(pid):
+    """The VM whose VMM the process is; "" if it waits in the pool for one."""
+    return _read(f"/proc/{pid}/cmdline").split("\0")[1].strip()
+
+
+def vmms(daemon_pid):
+    """{id: pid} of the VMs among its children; the pool's are none."""
+    ret = {}
+    for pid in children(daemon_pid):
+        try:
+            title = vmm_title(pid)
+        except (OSError, IndexError):
+            continue
+        if title:
+            ret[title] = pid
+    return ret
+
+
+def cgroup_dirs(name):
+    """Every cgroup directory of that name, in all hierarchies."""
     found = set()
     for mount in set(cgroup_mounts().values()):
         for parent, dirs, _ in os.walk(mount):
-            found.update(os.path.join(parent, d) for d in dirs if word in d)
+            found.update(os.path.join(parent, d) for d in dirs if d == name)
     return found
+
+
+def vm_cgroups(pid):
+    """The cgroups a VMM has for itself."""
+    return {d for d in cgroup_dirs("vm-" + status(pid)["Uid"].split()[0])
+            if str(pid) in _read(os.path.join(d, "cgroup.procs")).split()}
 
 
 def kernel_stacks(pid):

@@ -124,7 +124,7 @@ def test_clock_is_kvms_and_keeps_the_hosts_time(t):
 def test_timeline_is_complete_and_in_order(t):
     timeline = bzimage_guest(t).get()["timeline"]
     moments = [timeline[m] for m in (
-        "request_received", "process_ready", "configured", "loaded",
+        "request_received", "configured", "loaded",
         "first_instruction", "kernel_up", "guest_ready")]
     assert moments == sorted(set(moments)), timeline
 

@@ -107,7 +107,7 @@ def burst(t, daemon, refusal, says, connections=16):
 
 @native()
 def test_burst_beyond_max_vms_is_429(t):
-    daemon = t.own_daemon("--max-vms", "20")
+    daemon = t.own_daemon("--max-vms", "20", "--pool", "0")
     assert burst(t, daemon, 429, "the most this daemon runs") == 20
 
 
@@ -117,7 +117,7 @@ def limited(what, value):
 
 @native()
 def test_burst_beyond_the_files_it_may_open_is_503(t):
-    daemon = t.own_daemon(**limited(resource.RLIMIT_NOFILE, 256))
+    daemon = t.own_daemon("--pool", "0", **limited(resource.RLIMIT_NOFILE, 256))
     n = burst(t, daemon, 503, "more files")
     assert 5 < n < 100, n
 
@@ -125,7 +125,7 @@ def test_burst_beyond_the_files_it_may_open_is_503(t):
 @native()
 def test_few_files_leave_the_daemon_with_its_wits(t):
     """Too few for any VM: it says so, and serves what needs none."""
-    daemon = t.own_daemon(**limited(resource.RLIMIT_NOFILE, 40))
+    daemon = t.own_daemon("--pool", "0", **limited(resource.RLIMIT_NOFILE, 40))
     reply = daemon.api.request("PUT", "/v1/vms/a", body())
     assert reply.status == 503, reply
     assert "more files" in reply.fault, reply
@@ -135,7 +135,7 @@ def test_few_files_leave_the_daemon_with_its_wits(t):
 @native()
 def test_connections_leave_files_for_vms(t):
     """Of too many the latest wait until there are fewer."""
-    daemon = t.own_daemon(**limited(resource.RLIMIT_NOFILE, 256))
+    daemon = t.own_daemon("--pool", "0", **limited(resource.RLIMIT_NOFILE, 256))
     ask = b"GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n"
     first = mayfly.UnixConnection(daemon.socket, 10)
     first.request("GET", "/v1/version")
@@ -199,7 +199,7 @@ def test_full_pids_cgroup_is_503(t):
         def join():
             procs.write("0\n")
             procs.flush()
-        daemon = t.own_daemon(preexec_fn=join)
+        daemon = t.own_daemon("--pool", "0", preexec_fn=join)
     with open(os.path.join(group, "pids.max"), "w", encoding="ascii") as f:
         f.write("1\n")
     reply = daemon.api.request("PUT", "/v1/vms/a", body())
@@ -214,9 +214,10 @@ def test_full_pids_cgroup_is_503(t):
 
 # What a start asks of the kernel, and what that may say when it has none.
 FAULTS = [
-    ("eventfd2", "EMFILE"), ("memfd_create", "ENFILE"),
-    ("memfd_create", "ENOMEM"), ("mmap", "ENOMEM"), ("socketpair", "EMFILE"),
-    ("mkdirat", "ENOMEM"), ("mkdirat", "EAGAIN"), ("clone3", "EAGAIN"),
+    ("eventfd2", "EMFILE"), ("fallocate", "ENOSPC"), ("ftruncate", "ENOMEM"),
+    ("renameat", "ENOSPC"), ("symlinkat", "ENOSPC"), ("bind", "ENOSPC"),
+    ("pwrite64", "ENOSPC"), ("mmap", "ENOMEM"), ("socketpair", "EMFILE"),
+    ("mkdirat", "ENOMEM"), ("mkdirat", "EAGAIN"), ("mkdirat", "ENOSPC"), ("clone3", "EAGAIN"),
     ("clone3", "ENOMEM"), ("epoll_ctl", "ENOSPC"), ("epoll_ctl", "ENOMEM"),
     ("openat", "EMFILE"), ("openat", "ENFILE"), ("sendmsg", "ENOMEM"),
 ]
@@ -236,7 +237,7 @@ def put_or_none(daemon):
 
 @native(120)
 def test_want_of_room_in_the_middle_of_a_start_is_503(t):
-    daemon = t.own_daemon()
+    daemon = t.own_daemon("--pool", "0")
     left = Left(daemon)
     for call, errno in FAULTS:
         refused = 0
@@ -285,7 +286,7 @@ class tracing:
 
 @native()
 def test_user_ids_of_another_daemon_are_not_to_be_had(t):
-    options = ("--uid-base", "1950000000", "--uid-count", "3")
+    options = ("--uid-base", "1950000000", "--uid-count", "3", "--pool", "0")
     first, second = t.own_daemon(*options), t.own_daemon(*options)
     vms = [t.vm(images.puppet(), daemon=first, start=True) for _ in range(3)]
     reply = second.api.request("PUT", "/v1/vms/a", body())

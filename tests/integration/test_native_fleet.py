@@ -21,7 +21,7 @@ def test_fleet_comes_and_goes_over_many_connections(t):
     report = t.path("fleet.json")
     done = subprocess.run(
         [os.path.join(t.build, "tools", "bench_fleet"), "--vms", str(VMS),
-         "--connections", "1,64", "--json", report],
+         "--connections", "1,64", "--json", report, "--", "--pool", "0"],
         capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done
     with open(report, encoding="utf-8") as f:

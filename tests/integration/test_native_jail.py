@@ -82,10 +82,10 @@ def test_network_is_empty(t):
 
 # What a running VMM has open, and how many of it, with two vCPUs and one drive,
 # whose file the ring alone has.
-# Eventfds: interrupts of serial port, keyboard, generation and drive; the
+# Sockets: the daemon's, and where the next daemon would connect. Eventfds: interrupts of serial port, keyboard, generation and drive; the
 # drive's kicks, one a CPU; the daemon's wake-up, the worker's, the control thread's.
 NEEDED_FDS = {
-    "socket": 1,
+    "socket": 2,
     "anon_inode:kvm-vm": 1,
     "anon_inode:kvm-vcpu": 2,
     "anon_inode:[io_uring]": 1,
@@ -126,7 +126,7 @@ def test_it_lives_in_a_cgroup_of_its_own_with_limits(t):
     mine = {path for _, path in proc.cgroups(vm.pid)}
     assert mine - {path for _, path in proc.cgroups(t.daemon.pid)}
     found = {}
-    for directory in proc.cgroup_dirs(vm.id):
+    for directory in proc.vm_cgroups(vm.pid):
         with open(os.path.join(directory, "cgroup.procs"),
                   encoding="ascii") as f:
             members = [int(pid) for pid in f.read().split()]

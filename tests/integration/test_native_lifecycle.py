@@ -11,7 +11,7 @@ from guests import puppet
 from harness import check_exit, eventually, native, scaled
 from mayfly import Console
 
-MOMENTS = ("request_received", "process_ready", "configured", "loaded",
+MOMENTS = ("request_received", "configured", "loaded",
            "first_instruction")
 
 

@@ -22,6 +22,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,7 +30,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,9 +48,14 @@ static const char usage[] =
 	"                    while paused), keys (Ctrl-Alt-Del), ready (wait\n"
 	"                    for the guest's word), sleep:MS, wait:TEXT (in "
 	"the\n"
-	"                    output), type:TEXT, close (the control socket)\n"
+	"                    output), output (wait for more of it), "
+	"type:TEXT,\n"
+	"                    close (the control socket), lose (the same, "
+	"where\n"
+	"                    another daemon may come), adopt (be that one),\n"
+	"                    kill\n"
 	"  --expect REASON   shutdown, reset, triple-fault, panic,\n"
-	"                    internal-error, failed, killed, closed\n"
+	"                    internal-error, failed, killed, crashed, closed\n"
 	"  --expect-text TEXT  in the output, or in the reason's details\n"
 	"  --status          print /proc/PID/status and fds when it runs\n";
 
@@ -67,7 +75,9 @@ struct run {
 	struct jail *jail;
 	struct jail_process p;
 	struct vm_shared *shared;
-	int wake_fd;
+	int wake_fd, listen_fd; /* listen_fd -1: it ends with its daemon */
+	struct sockaddr_un address;
+	socklen_t address_len;
 	uint64_t spawned_ns, deadline_ns;
 	uint64_t console_tail;
 	char *output;
@@ -102,8 +112,10 @@ static struct {
 	const char *drives[VM_MAX_DRIVES];
 	unsigned n_drives;
 	uint64_t timeout_ms, mem_mib;
-	bool status;
+	bool status, outlive;
 } opt = {.vmm = MAYFLY_VMM, .timeout_ms = 20000, .mem_mib = 128};
+
+static pid_t vmm_pid; /* of the VM, which may outlive us */
 
 static _Noreturn void die(int status, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -116,6 +128,8 @@ static _Noreturn void die(int status, const char *fmt, ...)
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	(void)fputc('\n', stderr);
+	if (vmm_pid > 0)
+		kill(vmm_pid, SIGKILL);
 	exit(status);
 }
 
@@ -138,18 +152,19 @@ static unsigned long number(const char *s)
 	return n;
 }
 
-/* ---- the start message ---- */
+/* ---- the first messages ---- */
 
-static void parse(int argc, char **argv, struct msg_start *m)
+static void parse(
+	int argc, char **argv, struct msg_prepare *prepare, struct msg_start *m)
 {
 	int c;
 
-	m->vcpu_count = 1;
+	prepare->vcpu_count = 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'c')
-			m->vcpu_count = (uint32_t)number(optarg);
+			prepare->vcpu_count = (uint32_t)number(optarg);
 		else if (c == 's')
-			m->smt = 1;
+			prepare->smt = 1;
 		else if (c == 'm')
 			opt.mem_mib = number(optarg);
 		else if (c == 'k')
@@ -177,9 +192,12 @@ static void parse(int argc, char **argv, struct msg_start *m)
 	if (optind != argc - 1)
 		die(1, "%s", usage);
 	opt.kernel = argv[optind];
+	opt.outlive =
+		opt.actions && (strstr(opt.actions, ",lose") ||
+				       strncmp(opt.actions, "lose", 4) == 0);
 }
 
-static void add_cpuid(struct msg_start *m, int kvm)
+static void add_cpuid(struct msg_prepare *m, int kvm)
 {
 	struct kvm_cpuid2 *ids = calloc(
 		1, sizeof(*ids) + MSG_CPUID_MAX * sizeof(ids->entries[0]));
@@ -217,7 +235,7 @@ static int open_drive(struct msg_drive *d, const char *arg)
 	return fd;
 }
 
-static void make_shared(struct run *run, struct msg_start *m, int *ret_fd)
+static void make_shared(struct run *run, struct msg_prepare *m, int *ret_fd)
 {
 	struct vm_shared *s;
 	int fd = memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -235,32 +253,66 @@ static void make_shared(struct run *run, struct msg_start *m, int *ret_fd)
 	*ret_fd = fd;
 }
 
-static void send_start(struct run *run, union msg *m, int kvm)
+/* Where another daemon would connect; in no file system. */
+static void make_listener(struct run *run)
+{
+	struct sockaddr *a = (struct sockaddr *)&run->address;
+
+	run->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	run->address.sun_family = AF_UNIX;
+	run->address_len = sizeof(run->address);
+	if (run->listen_fd < 0 ||
+		bind(run->listen_fd, a, sizeof(a->sa_family)) < 0 ||
+		getsockname(run->listen_fd, a, &run->address_len) < 0 ||
+		listen(run->listen_fd, 1) < 0)
+		die(1, "a listening socket: %s", strerror(errno));
+}
+
+static void send_prepare(struct run *run, struct msg_prepare *m, int kvm)
+{
+	int fds[MSG_PREPARE_FDS], r;
+
+	m->hdr = (struct msg_hdr){MSG_PREPARE, 1};
+	m->protocol = MSG_PROTOCOL;
+	m->mem_bytes = opt.mem_mib << 20;
+	add_cpuid(m, kvm);
+	make_shared(run, m, &fds[MSG_PREPARE_FD_SHARED]);
+	fds[MSG_PREPARE_FD_KVM] = kvm;
+	fds[MSG_PREPARE_FD_SECCOMP] = jail_seccomp_fd(run->jail);
+	fds[MSG_PREPARE_FD_WAKE] = run->wake_fd;
+	if (opt.outlive) {
+		make_listener(run);
+		m->has_control = 1;
+		fds[MSG_PREPARE_FD_CONTROL] = run->listen_fd;
+	}
+	r = msg_send(run->p.sock, MSG_DAEMON, (union msg *)m, fds,
+		(unsigned)MSG_PREPARE_FD_CONTROL + m->has_control);
+	if (r < 0)
+		die(1, "MSG_PREPARE: %s", strerror(-r));
+	close(fds[MSG_PREPARE_FD_SHARED]);
+	close_fd(&run->listen_fd);
+}
+
+static void send_start(struct run *run, struct msg_start *m)
 {
 	int fds[MSG_MAX_FDS];
 	unsigned n = MSG_START_FD_FIXED;
 	int r;
 
-	m->hdr = (struct msg_hdr){MSG_START, 1};
-	m->start.protocol = MSG_PROTOCOL;
-	m->start.mem_bytes = opt.mem_mib << 20;
-	add_cpuid(&m->start, kvm);
-	make_shared(run, &m->start, &fds[MSG_START_FD_SHARED]);
-	fds[MSG_START_FD_KVM] = kvm;
-	fds[MSG_START_FD_SECCOMP] = jail_seccomp_fd(run->jail);
-	fds[MSG_START_FD_WAKE] = run->wake_fd;
+	m->hdr = (struct msg_hdr){MSG_START, 2};
+	(void)snprintf(m->id, sizeof(m->id), "spawn_vm");
 	fds[MSG_START_FD_KERNEL] = must_open(opt.kernel, O_RDONLY);
 	if (opt.initrd) {
-		m->start.has_initrd = 1;
+		m->has_initrd = 1;
 		fds[n++] = must_open(opt.initrd, O_RDONLY);
 	}
-	m->start.n_drives = (uint8_t)opt.n_drives;
+	m->n_drives = (uint8_t)opt.n_drives;
 	for (unsigned i = 0; i < opt.n_drives; i++)
-		fds[n++] = open_drive(&m->start.drives[i], opt.drives[i]);
-	r = msg_send(run->p.sock, MSG_DAEMON, m, fds, n);
+		fds[n++] = open_drive(&m->drives[i], opt.drives[i]);
+	r = msg_send(run->p.sock, MSG_DAEMON, (union msg *)m, fds, n);
 	if (r < 0)
 		die(1, "MSG_START: %s", strerror(-r));
-	for (unsigned i = MSG_START_FD_KERNEL; i < n; i++)
+	for (unsigned i = 0; i < n; i++)
 		close(fds[i]);
 }
 
@@ -340,13 +392,14 @@ static void turn(struct run *run, int ms)
 		run->gone = true;
 }
 
-static void ask(struct run *run, union msg *m, uint32_t type)
+/* fd: with MSG_ADOPT, else -1. */
+static void ask_with(struct run *run, union msg *m, uint32_t type, int fd)
 {
 	int r;
 
-	m->hdr = (struct msg_hdr){type, 2};
+	m->hdr = (struct msg_hdr){type, 3};
 	run->answered = false;
-	r = msg_send(run->p.sock, MSG_DAEMON, m, NULL, 0);
+	r = msg_send(run->p.sock, MSG_DAEMON, m, &fd, fd >= 0);
 	if (r < 0)
 		die(1, "message %u: %s", type, strerror(-r));
 	while (!run->answered && !run->gone)
@@ -354,6 +407,29 @@ static void ask(struct run *run, union msg *m, uint32_t type)
 	if (run->done_code != 0)
 		die(1, "message %u refused: %s", type,
 			strerror(run->done_code));
+}
+
+static void ask(struct run *run, union msg *m, uint32_t type)
+{
+	ask_with(run, m, type, -1);
+}
+
+/* What another daemon does. */
+static void adopt(struct run *run)
+{
+	int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	union msg m = {0};
+
+	run->p.sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (wake_fd < 0 || run->p.sock < 0)
+		die(1, "eventfd or socket: %s", strerror(errno));
+	if (connect(run->p.sock, (struct sockaddr *)&run->address,
+		    run->address_len) < 0 ||
+		fcntl(run->p.sock, F_SETFL, O_NONBLOCK) < 0)
+		die(1, "connecting to the VMM: %s", strerror(errno));
+	close(run->wake_fd);
+	run->wake_fd = wake_fd;
+	ask_with(run, &m, MSG_ADOPT, wake_fd);
 }
 
 static bool contains(const struct run *run, const char *text)
@@ -381,6 +457,16 @@ static void check_frozen(struct run *run)
 		die(1, "the guest printed while it was paused");
 }
 
+static void wait_output(struct run *run)
+{
+	uint64_t before;
+
+	drain_console(run);
+	before = run->console_tail;
+	while (!run->gone && run->console_tail == before)
+		turn(run, 100);
+}
+
 static void act(struct run *run, const char *a)
 {
 	uint64_t *ready = &run->shared->moments[VM_MOMENT_GUEST_READY];
@@ -394,6 +480,14 @@ static void act(struct run *run, const char *a)
 		ask(run, &m, MSG_CTRL_ALT_DEL);
 	else if (strcmp(a, "frozen") == 0)
 		check_frozen(run);
+	else if (strcmp(a, "output") == 0)
+		wait_output(run);
+	else if (strcmp(a, "lose") == 0)
+		close_fd(&run->p.sock);
+	else if (strcmp(a, "adopt") == 0)
+		adopt(run);
+	else if (strcmp(a, "kill") == 0)
+		kill(run->p.pid, SIGKILL);
 	else if (strcmp(a, "close") == 0) {
 		close_fd(&run->p.sock);
 		run->closed = true;
@@ -468,13 +562,28 @@ static bool as_expected(const struct run *run)
 	return true;
 }
 
+/* Both messages, one after the other. */
+static void start(struct run *run, struct msg_prepare *prepare,
+	struct msg_start *m, int kvm)
+{
+	send_prepare(run, prepare, kvm);
+	while (!run->answered && !run->gone)
+		turn(run, 100);
+	if (run->failed || run->gone)
+		return;
+	if (run->done_code != 0)
+		die(1, "MSG_PREPARE: %s", strerror(run->done_code));
+	run->answered = false;
+	send_start(run, m);
+	while (!run->answered && !run->gone)
+		turn(run, 100);
+}
+
 static void follow(struct run *run)
 {
 	char none[] = "", *save = NULL;
 	char *actions = opt.actions ? opt.actions : none;
 
-	while (!run->answered && !run->gone)
-		turn(run, 100);
 	if (opt.status && !run->failed)
 		print_status(run);
 	for (char *a = strtok_r(actions, ",", &save); a && !run->gone;
@@ -492,14 +601,14 @@ int main(int argc, char **argv)
 	struct jail_config c = {.uid_first = 2100000000,
 		.uid_count = 64,
 		.cgroup_name = cgroup};
-	struct run run = {.reason = "killed"};
-	static union msg m;
+	struct run run = {.reason = "killed", .listen_fd = -1};
+	static union msg prepare, m;
 	struct error err;
 	char name[32];
 	int kvm, wstatus;
 	bool ok;
 
-	parse(argc, argv, &m.start);
+	parse(argc, argv, &prepare.prepare, &m.start);
 	(void)snprintf(cgroup, sizeof(cgroup), "mayfly-spawn-%d", getpid());
 	c.exe_path = opt.vmm;
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -516,17 +625,22 @@ int main(int argc, char **argv)
 	run.spawned_ns = clock_ns();
 	run.deadline_ns = run.spawned_ns + opt.timeout_ms * 1000000;
 	if (jail_spawn(run.jail, name, opt.mem_mib << 20,
-		    m.start.vcpu_count + 2, &run.p, &err) < 0)
+		    prepare.prepare.vcpu_count + 2, &run.p, &err) < 0)
 		die(1, "jail_spawn: %s", err.msg);
-	send_start(&run, &m, kvm);
+	vmm_pid = run.p.pid;
+	start(&run, &prepare.prepare, &m.start, kvm);
 	follow(&run);
 	wstatus = jail_reap(run.jail, &run.p);
+	vmm_pid = 0;
 	if (run.closed && wstatus == 0)
 		run.reason = "closed";
+	else if (strcmp(run.reason, "killed") == 0 &&
+		 !(WIFSIGNALED(wstatus) && WTERMSIG(wstatus) == SIGKILL))
+		run.reason = "crashed";
 	jail_destroy(run.jail);
 	(void)fprintf(stderr, "end: %s%s%s, wait status 0x%x\n", run.reason,
 		run.detail[0] ? ": " : "", run.detail, (unsigned)wstatus);
-	print_timeline(&run, m.start.vcpu_count);
+	print_timeline(&run, prepare.prepare.vcpu_count);
 	ok = as_expected(&run);
 	free(run.output);
 	return ok ? 0 : 1;

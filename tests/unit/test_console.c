@@ -3,10 +3,14 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #define RING 16u
 
@@ -15,6 +19,13 @@ static size_t shared_bytes;
 static struct console console;
 static struct error err;
 static int wake_fd;
+
+/* Another ring, in a file, as the daemon makes it. */
+#define PAGE ((size_t)4096)
+#define FILE_RING (8 * PAGE)
+
+static int file_fd = -1;
+static struct vm_shared *in_file;
 
 static void setup(void)
 {
@@ -32,7 +43,12 @@ static void setup(void)
 static void teardown(void)
 {
 	close_fd(&wake_fd);
-	free(shared);
+	close_fd(&file_fd);
+	if (in_file)
+		munmap(in_file, shared_bytes);
+	else
+		free(shared);
+	in_file = NULL;
 }
 
 static void say(const char *text)
@@ -124,6 +140,119 @@ START_TEST(two_writers_at_once_lose_nothing)
 }
 END_TEST
 
+/* A console on that file: no page of its ring is there yet. */
+static void use_file(int fd)
+{
+	ck_assert_int_ge(fd, 0);
+	file_fd = fd;
+	free(shared);
+	shared = NULL;
+	shared_bytes = sizeof(*shared) + FILE_RING;
+	ck_assert_int_eq(ftruncate(fd, (off_t)shared_bytes), 0);
+	ck_assert_int_eq(posix_fallocate(fd, 0, sizeof(*shared)), 0);
+	in_file = mmap(
+		NULL, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(in_file, MAP_FAILED);
+	shared = in_file;
+	shared->console_bytes = FILE_RING;
+	ck_assert_int_eq(
+		console_init(&console, shared, shared_bytes, wake_fd, &err), 0);
+}
+
+/* How many pages of the ring the file has. */
+static uint64_t pages(void)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(file_fd, &st), 0);
+	return ((uint64_t)st.st_blocks * 512 - sizeof(*shared)) / PAGE;
+}
+
+static void say_n(size_t n)
+{
+	static char text[FILE_RING];
+
+	memset(text, 'x', sizeof(text));
+	console_write(&console, (const uint8_t *)text, n);
+}
+
+START_TEST(a_page_of_the_ring_is_there_once_it_is_used)
+{
+	use_file(memfd_create("ring", MFD_CLOEXEC));
+	ck_assert_uint_eq(pages(), 0);
+	say("a");
+	ck_assert_uint_eq(pages(), 1);
+	say_n(PAGE - 1);
+	ck_assert_uint_eq(pages(), 1);
+	say("b");
+	ck_assert_uint_eq(pages(), 2);
+	say_n(3 * PAGE);
+	ck_assert_uint_eq(pages(), 5);
+	say_n(3 * PAGE);
+	ck_assert_uint_eq(pages(), 8);
+	say_n(FILE_RING);
+	ck_assert_uint_eq(shared->console_head, 7 * PAGE + 1 + FILE_RING);
+	ck_assert_uint_eq(pages(), 8);
+}
+END_TEST
+
+/* What lies behind the end of a file can no more be had than what its file
+ * system has no room for. */
+START_TEST(bytes_without_a_page_are_lost_and_nothing_else)
+{
+	off_t cut = (off_t)(sizeof(*shared) + 2 * PAGE);
+
+	use_file(memfd_create("ring", MFD_CLOEXEC));
+	ck_assert_int_eq(ftruncate(file_fd, cut), 0);
+	shared->wake = 1;
+	say_n(3 * PAGE);
+	ck_assert_uint_eq(shared->console_head, 2 * PAGE);
+	ck_assert_uint_eq(wakes(), 1);
+	say("more");
+	ck_assert_uint_eq(shared->console_head, 2 * PAGE);
+	/* What comes when there is room is there. */
+	ck_assert_int_eq(ftruncate(file_fd, (off_t)shared_bytes), 0);
+	say("hello");
+	ck_assert_uint_eq(shared->console_head, 2 * PAGE + 5);
+	ck_assert_mem_eq(shared->console + 2 * PAGE, "hello", 6);
+}
+END_TEST
+
+/* A file system of so many pages, which nobody else sees. */
+static int small_tmpfs(unsigned n_pages)
+{
+	_cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	char size[32];
+
+	ck_assert_int_ge(fs, 0);
+	(void)snprintf(size, sizeof(size), "%zu", n_pages * PAGE);
+	ck_assert_int_eq(fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0), 0);
+	ck_assert_int_eq(fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), 0);
+	return fsmount(fs, FSMOUNT_CLOEXEC, 0);
+}
+
+START_TEST(a_full_file_system_costs_output_and_no_signal)
+{
+	const unsigned header = (unsigned)(sizeof(*shared) / PAGE);
+	_cleanup_close_ int root = small_tmpfs(header + 3);
+	_cleanup_close_ int other = -1;
+
+	ck_assert_int_ge(root, 0);
+	other = openat(root, "other", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_eq(posix_fallocate(other, 0, PAGE), 0);
+	use_file(openat(root, "ring", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	say_n(FILE_RING);
+	ck_assert_uint_eq(shared->console_head, 2 * PAGE);
+	say("more");
+	ck_assert_uint_eq(shared->console_head, 2 * PAGE);
+	ck_assert_int_eq(ftruncate(other, 0), 0);
+	say("hello");
+	ck_assert_uint_eq(shared->console_head, 2 * PAGE + 5);
+	say_n(PAGE);
+	ck_assert_uint_eq(shared->console_head, 3 * PAGE);
+}
+END_TEST
+
 static const struct {
 	uint32_t ring;
 	int off; /* mapping's size less header and ring */
@@ -179,6 +308,11 @@ int main(void)
 		only_a_ring_that_fits_and_is_a_power_of_two_is_taken, 0,
 		sizeof(sizes) / sizeof(sizes[0]));
 	tcase_add_test(t, a_mapping_smaller_than_the_header_is_refused);
+	tcase_add_test(t, a_page_of_the_ring_is_there_once_it_is_used);
+	tcase_add_test(t, bytes_without_a_page_are_lost_and_nothing_else);
+	if (geteuid() == 0) /* who may mount */
+		tcase_add_test(
+			t, a_full_file_system_costs_output_and_no_signal);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

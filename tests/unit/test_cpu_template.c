@@ -11,11 +11,11 @@
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
-static struct msg_start m, other;
+static struct msg_prepare m, other;
 static struct error err;
 
 static void host(
-	struct msg_start *to, const struct msg_cpuid_entry *e, size_t n)
+	struct msg_prepare *to, const struct msg_cpuid_entry *e, size_t n)
 {
 	memset(to, 0, sizeof(*to));
 	memcpy(to->cpuid, e, n * sizeof(*e));
@@ -27,7 +27,7 @@ static void host(
 #define HOST(to, table) host(to, table, N(table))
 
 static const struct msg_cpuid_entry *leaf(
-	struct msg_start *s, uint32_t function, uint32_t index)
+	struct msg_prepare *s, uint32_t function, uint32_t index)
 {
 	return cpu_template_leaf(s->cpuid, s->n_cpuid, function, index);
 }
@@ -40,7 +40,7 @@ static const struct msg_cpuid_entry *must(uint32_t function, uint32_t index)
 	return e;
 }
 
-static void apply(struct msg_start *to, uint32_t which)
+static void apply(struct msg_prepare *to, uint32_t which)
 {
 	ck_assert_msg(cpu_template_apply(which, to, &err) == 0, "%s", err.msg);
 }
@@ -66,7 +66,7 @@ END_TEST
 static const uint32_t levels[] = {
 	VM_CPU_TEMPLATE_V2, VM_CPU_TEMPLATE_V3, VM_CPU_TEMPLATE_V4};
 
-static void same_but(const struct msg_start *a, const struct msg_start *b,
+static void same_but(const struct msg_prepare *a, const struct msg_prepare *b,
 	uint32_t function, uint32_t index)
 {
 	ck_assert_uint_eq(a->n_cpuid, b->n_cpuid);

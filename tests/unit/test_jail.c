@@ -169,7 +169,8 @@ START_TEST(it_starts_with_a_name_and_nothing_else)
 	ck_assert_int_eq(r.sid, 1);
 	ck_assert_uint_eq(r.umask, 077);
 	ck_assert_uint_eq(r.personality, PER_LINUX);
-	ck_assert_uint_eq(r.args, 1);
+	/* The second is blank: room for the id of its VM. */
+	ck_assert_uint_eq(r.args, 2);
 	ck_assert_str_eq(r.arg0, "mayfly-vmm");
 	ck_assert_uint_eq(r.env, 0);
 }

@@ -11,19 +11,21 @@
 #define GIB (1ull << 30)
 
 static struct msg_start m;
+static struct msg_prepare machine;
 static struct memory_plan plan;
 static struct error err;
 
 static void setup(void)
 {
 	memset(&m, 0, sizeof(m));
+	memset(&machine, 0, sizeof(machine));
 	memset(&plan, 0xaa, sizeof(plan));
 	err = (struct error){0};
-	m.mem_bytes = 128 * MIB;
-	m.n_cpuid = 2;
-	m.cpuid[0].function = 1;
-	m.cpuid[1].function = 0x80000008;
-	m.cpuid[1].eax = 39;
+	machine.mem_bytes = 128 * MIB;
+	machine.n_cpuid = 2;
+	machine.cpuid[0].function = 1;
+	machine.cpuid[1].function = 0x80000008;
+	machine.cpuid[1].eax = 39;
 }
 
 static void add_hotplug(uint64_t region)
@@ -42,7 +44,8 @@ static void add_pmem(uint64_t size)
 
 static int make(void)
 {
-	return memory_plan(&plan, &m, &err);
+	return memory_plan(&plan, &m, machine.mem_bytes,
+		memory_plan_address_bits(&machine), &err);
 }
 
 START_TEST(without_device_memory_there_is_nothing_to_place)
@@ -70,7 +73,7 @@ END_TEST
 
 START_TEST(regions_lie_above_ram)
 {
-	m.mem_bytes = 6 * GIB + 2 * MIB; /* to 7 GiB and 2 MiB */
+	machine.mem_bytes = 6 * GIB + 2 * MIB; /* to 7 GiB and 2 MiB */
 	add_hotplug(GIB);
 	add_pmem(2 * MIB);
 	ck_assert_int_eq(make(), 0);
@@ -97,47 +100,47 @@ static const struct {
 
 START_TEST(the_width_is_what_the_guest_will_read)
 {
-	m.cpuid[1].eax = widths[_i].eax;
+	machine.cpuid[1].eax = widths[_i].eax;
 	if (widths[_i].set) {
-		m.n_cpuid_mods = 1;
-		m.cpuid_mods[0].leaf = 0x80000008;
-		m.cpuid_mods[0].reg = widths[_i].mod_reg;
-		m.cpuid_mods[0].keep = widths[_i].keep;
-		m.cpuid_mods[0].set = widths[_i].set;
+		machine.n_cpuid_mods = 1;
+		machine.cpuid_mods[0].leaf = 0x80000008;
+		machine.cpuid_mods[0].reg = widths[_i].mod_reg;
+		machine.cpuid_mods[0].keep = widths[_i].keep;
+		machine.cpuid_mods[0].set = widths[_i].set;
 	}
-	ck_assert_uint_eq(memory_plan_address_bits(&m), widths[_i].bits);
+	ck_assert_uint_eq(memory_plan_address_bits(&machine), widths[_i].bits);
 }
 END_TEST
 
 START_TEST(without_the_leaf_it_is_36_bits)
 {
-	m.n_cpuid = 1;
-	ck_assert_uint_eq(memory_plan_address_bits(&m), 36);
-	m.n_cpuid_mods = 1;
-	m.cpuid_mods[0].leaf = 7;
-	m.cpuid_mods[0].set = 40;
-	ck_assert_uint_eq(memory_plan_address_bits(&m), 36);
+	machine.n_cpuid = 1;
+	ck_assert_uint_eq(memory_plan_address_bits(&machine), 36);
+	machine.n_cpuid_mods = 1;
+	machine.cpuid_mods[0].leaf = 7;
+	machine.cpuid_mods[0].set = 40;
+	ck_assert_uint_eq(memory_plan_address_bits(&machine), 36);
 	/* What lies behind the entries is none. */
-	m.n_cpuid_mods = 0;
-	m.cpuid_mods[0].leaf = 0x80000008;
-	m.cpuid_mods[0].set = 40;
-	ck_assert_uint_eq(memory_plan_address_bits(&m), 36);
+	machine.n_cpuid_mods = 0;
+	machine.cpuid_mods[0].leaf = 0x80000008;
+	machine.cpuid_mods[0].set = 40;
+	ck_assert_uint_eq(memory_plan_address_bits(&machine), 36);
 }
 END_TEST
 
 START_TEST(what_does_not_fit_is_refused_by_its_field)
 {
-	m.cpuid[1].eax = 36;
+	machine.cpuid[1].eax = 36;
 	/* To the last byte. */
-	m.mem_bytes = 63 * GIB;
+	machine.mem_bytes = 63 * GIB;
 	ck_assert_int_eq(make(), 0);
-	m.mem_bytes++;
+	machine.mem_bytes++;
 	ck_assert_int_eq(make(), -EINVAL);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
 	add_hotplug(60 * GIB);
 	ck_assert_int_eq(make(), -EINVAL);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
-	m.mem_bytes = 128 * MIB;
+	machine.mem_bytes = 128 * MIB;
 	ck_assert_int_eq(make(), 0);
 	m.memory_hotplug.region_bytes += 128 * MIB;
 	ck_assert_int_eq(make(), -EINVAL);
@@ -152,7 +155,7 @@ START_TEST(what_does_not_fit_is_refused_by_its_field)
 	m.pmem[0].size_bytes = UINT64_MAX - 2 * MIB + 1;
 	ck_assert_int_eq(make(), -EINVAL);
 	m.pmem[0].size_bytes = 2 * MIB;
-	m.mem_bytes = UINT64_MAX;
+	machine.mem_bytes = UINT64_MAX;
 	ck_assert_int_eq(make(), -EINVAL);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
 }
@@ -197,7 +200,7 @@ static const struct {
 
 START_TEST(hotplug_sizes_obey_their_rules)
 {
-	m.cpuid[1].eax = 46;
+	machine.cpuid[1].eax = 46;
 	m.has_memory_hotplug = 1;
 	m.memory_hotplug =
 		(struct msg_memory_hotplug){.region_bytes = sizes[_i].total,

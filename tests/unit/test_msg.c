@@ -19,18 +19,29 @@ static const struct {
 	uint32_t type;
 	enum msg_end from;
 } types[] = {
+	{sizeof(struct msg_prepare), MSG_PREPARE, MSG_DAEMON},
 	{sizeof(struct msg_start), MSG_START, MSG_DAEMON},
+	{sizeof(struct msg_plain), MSG_ADOPT, MSG_DAEMON},
 	{sizeof(struct msg_plain), MSG_PAUSE, MSG_DAEMON},
 	{sizeof(struct msg_plain), MSG_RESUME, MSG_DAEMON},
 	{sizeof(struct msg_plain), MSG_CTRL_ALT_DEL, MSG_DAEMON},
 	{sizeof(struct msg_console_input), MSG_CONSOLE_INPUT, MSG_DAEMON},
+	{sizeof(struct msg_console_size), MSG_CONSOLE_SIZE, MSG_DAEMON},
+	{sizeof(struct msg_drive_update), MSG_DRIVE, MSG_DAEMON},
+	{sizeof(struct msg_limit), MSG_LIMIT, MSG_DAEMON},
+	{sizeof(struct msg_balloon), MSG_BALLOON, MSG_DAEMON},
+	{sizeof(struct msg_memory), MSG_MEMORY, MSG_DAEMON},
+	{sizeof(struct msg_mmds), MSG_MMDS, MSG_DAEMON},
+	{sizeof(struct msg_vsock_connected), MSG_VSOCK_CONNECTED, MSG_DAEMON},
 	{sizeof(struct msg_plain), MSG_STARTED, MSG_VMM},
 	{sizeof(struct msg_failed), MSG_FAILED, MSG_VMM},
 	{sizeof(struct msg_done), MSG_DONE, MSG_VMM},
 	{sizeof(struct msg_event), MSG_EVENT, MSG_VMM},
+	{sizeof(struct msg_vsock_connect), MSG_VSOCK_CONNECT, MSG_VMM},
 	{sizeof(struct msg_exiting), MSG_EXITING, MSG_VMM},
 };
 #define N_TYPES ((int)(sizeof(types) / sizeof(types[0])))
+_Static_assert(N_TYPES == MSG_TYPES - 1, "each type but MSG_INVALID");
 
 static int pair[2]; /* pair[MSG_DAEMON], pair[MSG_VMM] */
 static int some_fd;
@@ -66,9 +77,11 @@ static unsigned make(union msg *m, uint32_t type)
 		m->input.len = 1;
 	if (type == MSG_EXITING)
 		m->exiting.reason = VM_EXIT_SHUTDOWN;
+	if (type == MSG_PREPARE)
+		return MSG_PREPARE_FD_CONTROL;
 	if (type == MSG_START)
 		return MSG_START_FD_FIXED;
-	return type == MSG_DRIVE || type == MSG_MMDS ? 1 : 0;
+	return type == MSG_ADOPT || type == MSG_DRIVE || type == MSG_MMDS;
 }
 
 /* The same descriptor n times, as the n to be passed. */
@@ -194,7 +207,6 @@ START_TEST(start_carries_initrd_and_drives)
 	make(&m, MSG_START);
 	m.start.has_initrd = 1;
 	m.start.n_drives = VM_MAX_DRIVES;
-	m.start.n_cpuid = MSG_CPUID_MAX;
 	ck_assert_int_eq(
 		msg_send(pair[0], MSG_DAEMON, &m, fds(n_fds), n_fds), 0);
 	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
@@ -203,6 +215,28 @@ START_TEST(start_carries_initrd_and_drives)
 		ck_assert_int_eq(fcntl(got[i], F_GETFD), FD_CLOEXEC);
 		close(got[i]);
 	}
+}
+END_TEST
+
+START_TEST(prepare_carries_where_to_listen_if_it_says_so)
+{
+	unsigned without = MSG_PREPARE_FD_CONTROL, n;
+	int got[MSG_MAX_FDS];
+	union msg m, r;
+
+	make(&m, MSG_PREPARE);
+	m.prepare.has_control = 1;
+	ck_assert_int_eq(
+		msg_send(pair[0], MSG_DAEMON, &m, fds(without), without),
+		-EINVAL);
+	refused(MSG_VMM, &m, sizeof(m.prepare), without);
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, fds(without + 1),
+				 without + 1),
+		0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
+	ck_assert_uint_eq(n, MSG_PREPARE_FDS);
+	for (unsigned i = 0; i < n; i++)
+		close(got[i]);
 }
 END_TEST
 
@@ -244,7 +278,7 @@ START_TEST(a_descriptor_for_the_daemon_is_refused)
 }
 END_TEST
 
-START_TEST(start_with_counts_out_of_range_is_refused)
+START_TEST(counts_out_of_range_are_refused)
 {
 	union msg m;
 
@@ -258,9 +292,9 @@ START_TEST(start_with_counts_out_of_range_is_refused)
 	m.start.n_drives = VM_MAX_DRIVES + 1;
 	refused(MSG_VMM, &m, sizeof(m.start),
 		MSG_START_FD_FIXED + VM_MAX_DRIVES + 1);
-	make(&m, MSG_START);
-	m.start.n_cpuid = MSG_CPUID_MAX + 1;
-	refused(MSG_VMM, &m, sizeof(m.start), MSG_START_FD_FIXED);
+	make(&m, MSG_PREPARE);
+	m.prepare.n_cpuid = MSG_CPUID_MAX + 1;
+	refused(MSG_VMM, &m, sizeof(m.prepare), MSG_PREPARE_FD_CONTROL);
 }
 END_TEST
 
@@ -278,16 +312,23 @@ START_TEST(numbers_beyond_their_range_are_refused)
 	{MSG_START, offsetof(union msg, start.member),                         \
 		sizeof(((struct msg_start *)0)->member), v,                    \
 		MSG_START_FD_FIXED + (n)}
+#define PREPARE(member, v, n)                                                  \
+	{                                                                      \
+		MSG_PREPARE, offsetof(union msg, prepare.member),              \
+			sizeof(((struct msg_prepare *)0)->member), v,          \
+			MSG_PREPARE_FD_CONTROL + (n)                           \
+	}
 		START(has_initrd, 2, 1),
 		START(has_vsock, 2, 1),
 		START(n_nets, VM_MAX_NETS + 1, VM_MAX_NETS + 1),
 		START(n_pmem, VM_MAX_PMEM + 1, VM_MAX_PMEM + 1),
-		START(n_cpuid_mods, VM_MAX_CPUID_MODS + 1, 0),
-		START(n_msr_mods, VM_MAX_MSR_MODS + 1, 0),
-		START(cpuid_mods[0].reg, VM_CPUID_EDX + 1, 0),
 		START(nets[0].n_pairs, 0, 0),
 		START(nets[0].n_pairs, VM_MAX_QUEUE_PAIRS + 1,
 			VM_MAX_QUEUE_PAIRS + 1),
+		PREPARE(has_control, 2, 2),
+		PREPARE(n_cpuid_mods, VM_MAX_CPUID_MODS + 1, 0),
+		PREPARE(n_msr_mods, VM_MAX_MSR_MODS + 1, 0),
+		PREPARE(cpuid_mods[0].reg, VM_CPUID_EDX + 1, 0),
 		{MSG_LIMIT, offsetof(union msg, limit.kind), 4, MSG_LIMIT_KINDS,
 			0},
 		{MSG_BALLOON, offsetof(union msg, balloon.what), 4,
@@ -303,8 +344,10 @@ START_TEST(numbers_beyond_their_range_are_refused)
 		/* What lies behind the arrays would do, too. */
 		memset(m.start.nets, 1, sizeof(m.start.nets));
 		memset(m.start.pmem, 1, sizeof(m.start.pmem));
-		m.start.n_nets = _i == 7 || _i == 8;
-		m.start.n_cpuid_mods = 1;
+		m.start.n_nets = _i == 4 || _i == 5;
+	} else if (cases[_i].type == MSG_PREPARE) {
+		m.prepare.n_cpuid_mods = 1;
+		size = sizeof(m.prepare);
 	} else if (cases[_i].type == MSG_LIMIT) {
 		size = sizeof(m.limit);
 	} else if (cases[_i].type == MSG_BALLOON) {
@@ -316,9 +359,9 @@ START_TEST(numbers_beyond_their_range_are_refused)
 	refused(MSG_VMM, &m, size, cases[_i].n_fds);
 }
 END_TEST
-#define N_BEYOND 12
+#define N_BEYOND 13
 
-START_TEST(the_largest_start_is_taken)
+START_TEST(the_largest_counts_are_taken)
 {
 	int got[MSG_MAX_FDS];
 	struct msg_start_fds at;
@@ -330,17 +373,26 @@ START_TEST(the_largest_start_is_taken)
 	m.start.n_drives = VM_MAX_DRIVES;
 	m.start.n_nets = VM_MAX_NETS;
 	m.start.n_pmem = VM_MAX_PMEM;
-	m.start.n_cpuid = MSG_CPUID_MAX;
-	m.start.n_cpuid_mods = VM_MAX_CPUID_MODS;
-	m.start.n_msr_mods = VM_MAX_MSR_MODS;
-	for (unsigned i = 0; i < VM_MAX_CPUID_MODS; i++)
-		m.start.cpuid_mods[i].reg = VM_CPUID_EDX;
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
 		m.start.nets[i].n_pairs = i ? VM_MAX_QUEUE_PAIRS : 1;
 	msg_start_fds(&m.start, &at);
 	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, fds(at.n), at.n), 0);
 	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
 	ck_assert_uint_eq(n, at.n);
+	for (unsigned i = 0; i < n; i++)
+		close(got[i]);
+
+	make(&m, MSG_PREPARE);
+	m.prepare.has_control = 1;
+	m.prepare.n_cpuid = MSG_CPUID_MAX;
+	m.prepare.n_cpuid_mods = VM_MAX_CPUID_MODS;
+	m.prepare.n_msr_mods = VM_MAX_MSR_MODS;
+	for (unsigned i = 0; i < VM_MAX_CPUID_MODS; i++)
+		m.prepare.cpuid_mods[i].reg = VM_CPUID_EDX;
+	ck_assert_int_eq(msg_send(pair[0], MSG_DAEMON, &m, fds(MSG_PREPARE_FDS),
+				 MSG_PREPARE_FDS),
+		0);
+	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
 	for (unsigned i = 0; i < n; i++)
 		close(got[i]);
 
@@ -425,12 +477,15 @@ START_TEST(strings_end_whatever_the_peer_sent)
 
 	make(&m, MSG_START);
 	memset(m.start.cmdline, 'c', sizeof(m.start.cmdline));
+	memset(m.start.id, 'i', sizeof(m.start.id));
 	ck_assert_int_eq(fd_send(pair[0], &m, sizeof(m.start),
 				 fds(MSG_START_FD_FIXED), MSG_START_FD_FIXED),
 		0);
 	ck_assert_int_eq(msg_recv(pair[1], MSG_VMM, &r, got, &n), 1);
 	ck_assert_uint_eq(strnlen(r.start.cmdline, sizeof(r.start.cmdline)),
 		sizeof(r.start.cmdline) - 1);
+	ck_assert_uint_eq(strnlen(r.start.id, sizeof(r.start.id)),
+		sizeof(r.start.id) - 1);
 	for (unsigned i = 0; i < n; i++)
 		close(got[i]);
 
@@ -524,13 +579,14 @@ int main(void)
 
 	tcase_add_checked_fixture(recv_tc, setup, teardown);
 	tcase_add_test(recv_tc, start_carries_initrd_and_drives);
+	tcase_add_test(recv_tc, prepare_carries_where_to_listen_if_it_says_so);
 	tcase_add_test(
 		recv_tc, start_carries_the_metadata_last_and_if_there_is_some);
 	tcase_add_test(recv_tc, a_descriptor_for_the_daemon_is_refused);
-	tcase_add_test(recv_tc, start_with_counts_out_of_range_is_refused);
+	tcase_add_test(recv_tc, counts_out_of_range_are_refused);
 	tcase_add_loop_test(
 		recv_tc, numbers_beyond_their_range_are_refused, 0, N_BEYOND);
-	tcase_add_test(recv_tc, the_largest_start_is_taken);
+	tcase_add_test(recv_tc, the_largest_counts_are_taken);
 	tcase_add_test(
 		recv_tc, console_input_of_no_or_too_many_bytes_is_refused);
 	tcase_add_test(recv_tc, enumerators_out_of_range_are_refused);

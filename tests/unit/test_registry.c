@@ -56,10 +56,17 @@ START_TEST(numbers_rise_and_find_the_next_vm)
 	second = vms[1].number;
 	registry_remove(&reg, &vms[1]);
 	ck_assert_ptr_eq(registry_after(&reg, second), &vms[2]);
-	/* Whoever comes again is new. */
+	/* Whoever comes again is new ... */
+	vms[1].number = 0;
 	registry_add(&reg, &vms[1]);
 	ck_assert_uint_lt(vms[3].number, vms[1].number);
 	ck_assert_ptr_eq(registry_after(&reg, vms[3].number), &vms[1]);
+	/* ... unless another daemon knew it: then it has its place. */
+	registry_remove(&reg, &vms[1]);
+	vms[1].number = second;
+	registry_add(&reg, &vms[1]);
+	ck_assert_ptr_eq(registry_after(&reg, vms[0].number), &vms[1]);
+	ck_assert_ptr_eq(registry_after(&reg, second), &vms[2]);
 }
 END_TEST
 

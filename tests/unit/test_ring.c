@@ -24,6 +24,8 @@ static void set_up(void)
 	ck_assert_int_eq(mprotect(p + size, PAGE, PROT_NONE), 0);
 	ring.shared = (struct vm_shared *)p;
 	ring.capacity = CAPACITY;
+	/* Some tests notice each touch. */
+	memset(ring.backed, 0xff, sizeof(ring.backed));
 	/* A lie: the ring is as long as we made it. */
 	ring.shared->console_bytes = UINT32_MAX;
 	pos = 0;
@@ -174,6 +176,39 @@ START_TEST(what_comes_meanwhile_and_overwrites_nothing_waits)
 }
 END_TEST
 
+/* A VM that lies about its head, in a file that has no room for it. */
+START_TEST(what_has_no_memory_reads_as_zeroes)
+{
+	int fd = memfd_create("ring", MFD_CLOEXEC);
+	size_t size = sizeof(struct vm_shared) + 2 * (size_t)PAGE;
+	struct ring first = ring;
+	void *p;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(
+		ftruncate(fd, (off_t)sizeof(struct vm_shared) + PAGE), 0);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	close(fd);
+	ring = (struct ring){.shared = p, .capacity = 2 * PAGE};
+	ring.shared->console_head = PAGE + 5;
+	ring.shared->console[0] = 'a';
+	pos = 0;
+	ck_assert_uint_eq(ring_read(&ring, &pos, buf, 10), 10);
+	ck_assert_int_eq(buf[0], 'a');
+	pos = PAGE - 5;
+	memset(buf, 'x', 10);
+	ck_assert_uint_eq(ring_read(&ring, &pos, buf, 10), 10);
+	for (unsigned i = 0; i < 10; i++)
+		ck_assert_int_eq(buf[i], 0);
+	/* Once there is memory it is read. */
+	ck_assert_uint_ne(ring.backed[0] & 1, 0);
+	ck_assert_uint_eq(ring.backed[0] & 2, 0);
+	munmap(p, size);
+	ring = first;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ring");
@@ -192,6 +227,7 @@ int main(void)
 	tcase_add_test(t, what_is_overwritten_meanwhile_is_never_handed_out);
 	tcase_add_test(t, what_is_overwritten_whole_is_read_anew);
 	tcase_add_test(t, what_comes_meanwhile_and_overwrites_nothing_waits);
+	tcase_add_test(t, what_has_no_memory_reads_as_zeroes);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

@@ -10,6 +10,7 @@
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
+#include <linux/mman.h> /* MADV_POPULATE_WRITE */
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -204,8 +205,16 @@ static const struct {
 	{SYS_madvise, {0, 0, MADV_DONTNEED}, C | W},
 	{SYS_madvise, {0, 0, MADV_WILLNEED}, C},
 	{SYS_madvise, {0, 0, MADV_REMOVE}, C},
-	/* Vsock's clients and connections. */
-	{SYS_accept4, {-1ul, 0, 0, SOCK_CLOEXEC}, W},
+	/* The console's ring, page by page. */
+	{SYS_madvise, {0, 0, MADV_POPULATE_WRITE}, ALL},
+	{SYS_madvise, {0, 0, MADV_POPULATE_READ}, C},
+	/* Another daemon's eventfd in place of the one before. */
+	{SYS_dup3, {-1ul, -1ul, O_CLOEXEC}, C},
+	{SYS_dup3, {-1ul, -1ul, 0}, 0},
+	{SYS_dup2, {-1ul, -1ul}, 0},
+	{SYS_dup, {-1ul}, 0},
+	/* Vsock's clients and connections; another daemon. */
+	{SYS_accept4, {-1ul, 0, 0, SOCK_CLOEXEC}, C | W},
 	{SYS_accept4, {-1ul, 0, 0, 0}, 0},
 	{SYS_accept4, {-1ul, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK}, 0},
 	{SYS_accept, {-1ul}, 0},

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define S 1000000000ull
@@ -27,16 +28,17 @@ void vm_publish_throttled(
 static void setup(void)
 {
 	static char ids[4][8] = {"d0", "d1", "eth0", "p0"};
+	struct process p = {.wake_fd = -1};
 	struct error err;
-	int memfd, wake;
 
 	n_events = 0;
 	ck_assert_int_eq(loop_create(&loop, &err), 0);
 	vm = calloc(1, sizeof(*vm));
 	vm->output = output_create(loop);
-	ck_assert_int_eq(output_open(vm->output, &memfd, &wake, &err), 0);
-	close(memfd);
-	shared = (struct vm_shared *)(uintptr_t)output_shared(vm->output);
+	p.shared = shared = mmap(NULL, PROCESS_SHARED_BYTES,
+		PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+	output_attach(vm->output, &p);
 	vm->state = VM_RUNNING;
 	vm->config.n_drives = 2;
 	vm->config.drives[0].drive_id = ids[0];

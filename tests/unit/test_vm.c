@@ -27,7 +27,7 @@ static void teardown(void)
 
 static int create(void)
 {
-	return vm_create(&vm, &s.msg.start, s.fds, &err);
+	return vm_start_create(&vm, &s, &err);
 }
 
 static int load(void)
@@ -64,7 +64,7 @@ END_TEST
 START_TEST(memory_goes_around_the_hole)
 {
 	vm_start_make(&s, 0);
-	s.msg.start.mem_bytes = LAYOUT_HOLE + 64 * MIB;
+	s.prep.prepare.mem_bytes = LAYOUT_HOLE + 64 * MIB;
 	ck_assert_msg(create() == 0, "%s", err.msg);
 	ck_assert_uint_eq(fake_kvm.calls[FAKE_MEMORY], 2);
 	ck_assert_uint_eq(fake_kvm.slots[0].gpa, 0);
@@ -115,7 +115,7 @@ END_TEST
 START_TEST(each_vcpu_is_set_up)
 {
 	vm_start_make(&s, 0);
-	s.msg.start.vcpu_count = 3;
+	s.prep.prepare.vcpu_count = 3;
 	ck_assert_msg(create() == 0, "%s", err.msg);
 	for (unsigned i = 0; i < 3; i++) {
 		const struct fake_vcpu *v = &fake_kvm.vcpu[i];
@@ -137,15 +137,15 @@ END_TEST
 START_TEST(a_cpu_configuration_reaches_each_vcpu)
 {
 	vm_start_make(&s, 0);
-	s.msg.start.vcpu_count = 2;
-	s.msg.start.n_cpuid_mods = 2;
-	s.msg.start.cpuid_mods[0] = (struct msg_cpuid_mod){
+	s.prep.prepare.vcpu_count = 2;
+	s.prep.prepare.n_cpuid_mods = 2;
+	s.prep.prepare.cpuid_mods[0] = (struct msg_cpuid_mod){
 		.leaf = 1, .reg = VM_CPUID_EAX, .keep = 0xff, .set = 0x600};
-	s.msg.start.cpuid_mods[1] = (struct msg_cpuid_mod){
+	s.prep.prepare.cpuid_mods[1] = (struct msg_cpuid_mod){
 		.leaf = 1, .reg = VM_CPUID_EBX, .set = 0x77000000};
-	s.msg.start.cpuid[0].eax = 0xabcd;
-	s.msg.start.n_msr_mods = 1;
-	s.msg.start.msr_mods[0] =
+	s.prep.prepare.cpuid[0].eax = 0xabcd;
+	s.prep.prepare.n_msr_mods = 1;
+	s.prep.prepare.msr_mods[0] =
 		(struct msg_msr_mod){.index = 0x10a, .keep = 0xf0, .set = 1};
 	fake_kvm.msr_reset = 0xabc;
 	ck_assert_msg(create() == 0, "%s", err.msg);
@@ -164,16 +164,16 @@ END_TEST
 START_TEST(a_cpu_configuration_kvm_refuses_is_told_by_its_field)
 {
 	vm_start_make(&s, 0);
-	s.msg.start.n_cpuid_mods = 1;
-	s.msg.start.cpuid_mods[0].leaf = 1;
+	s.prep.prepare.n_cpuid_mods = 1;
+	s.prep.prepare.cpuid_mods[0].leaf = 1;
 	fake_kvm.fail[FAKE_CPUID] = -EINVAL;
 	ck_assert_int_eq(create(), -EINVAL);
 	ck_assert_str_eq(err.field, "cpu-config.cpuid_modifiers");
 	teardown();
 	setup();
 	vm_start_make(&s, 0);
-	s.msg.start.n_msr_mods = 1;
-	s.msg.start.msr_mods[0].index = 0x1234;
+	s.prep.prepare.n_msr_mods = 1;
+	s.prep.prepare.msr_mods[0].index = 0x1234;
 	fake_kvm.unknown_msr = 0x1234;
 	ck_assert_int_eq(create(), -EINVAL);
 	ck_assert_str_eq(err.field, "cpu-config.msr_modifiers");
@@ -211,7 +211,41 @@ START_TEST(a_kvm_that_cannot_hide_its_counters_will_do)
 }
 END_TEST
 
-/* What is wrong with a start message, and the field an API user is told. */
+/* The part that may lie ready for long: nothing in it is of one guest. */
+START_TEST(a_prepared_machine_has_its_vcpus_and_no_device)
+{
+	vm_start_make(&s, 2);
+	vm_start_add_pmem(&s, 4096, false);
+	ck_assert_int_eq(vm_prepare(&vm, &s.prep.prepare, s.prep_fds, &err), 0);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_MEMORY], 1);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_VCPU], 1);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_CPUID], 1);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_IRQFD], 3);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_IOEVENTFD], 0);
+	ck_assert_uint_eq(vm.n_slots, 0);
+	ck_assert_ptr_null(vm.workers[VM_WORKER_IO]);
+	ck_assert_msg(
+		vm_create(&vm, &s.msg.start, s.fds, &err) == 0, "%s", err.msg);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_MEMORY], 2);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_VCPU], 1);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_IRQFD], 6);
+	ck_assert_uint_eq(vm.n_slots, 3);
+	ck_assert_int_eq(load(), 0);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_RUN], 0);
+}
+END_TEST
+
+/* A drive has a queue for each vCPU, whichever message told their number. */
+START_TEST(a_drive_has_a_queue_for_each_vcpu)
+{
+	vm_start_make(&s, 1);
+	s.prep.prepare.vcpu_count = 3;
+	ck_assert_msg(create() == 0, "%s", err.msg);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_IOEVENTFD], 3);
+}
+END_TEST
+
+/* What is wrong with a message, and the field an API user is told. */
 static const struct {
 	const char *what, *field;
 	int code;
@@ -228,9 +262,9 @@ static const struct {
 };
 #define N_WRONG ((int)(sizeof(wrong) / sizeof(wrong[0])))
 
-START_TEST(a_start_message_that_makes_no_sense_is_refused)
+START_TEST(a_message_that_makes_no_sense_is_refused)
 {
-	struct msg_start *m = &s.msg.start;
+	struct msg_prepare *m = &s.prep.prepare;
 	const char *what = wrong[_i].what;
 
 	vm_start_make(&s, 0);
@@ -246,13 +280,14 @@ START_TEST(a_start_message_that_makes_no_sense_is_refused)
 		m->shared_bytes = sizeof(struct vm_shared) - 1;
 	else if (strcmp(what, "shared file") == 0)
 		ck_assert_int_eq(
-			ftruncate(s.fds[MSG_START_FD_SHARED], 4096), 0);
+			ftruncate(s.prep_fds[MSG_PREPARE_FD_SHARED], 4096), 0);
 	else if (strcmp(what, "shared version") == 0)
 		s.shared->version++;
 	else if (strcmp(what, "console ring") == 0)
 		s.shared->console_bytes = 1u << 30;
 	else
-		ck_assert_int_eq(ftruncate(s.fds[MSG_START_FD_SECCOMP], 16), 0);
+		ck_assert_int_eq(
+			ftruncate(s.prep_fds[MSG_PREPARE_FD_SECCOMP], 16), 0);
 	ck_assert_int_eq(create(), -wrong[_i].code);
 	ck_assert_str_eq(err.field, wrong[_i].field);
 	ck_assert_uint_eq(fake_kvm.calls[FAKE_CREATE_VM], 0);
@@ -313,109 +348,10 @@ END_TEST
 START_TEST(memory_too_small_for_the_tables_is_told_by_its_field)
 {
 	vm_start_make(&s, 0);
-	s.msg.start.mem_bytes = 512u << 10;
+	s.prep.prepare.mem_bytes = 512u << 10;
 	ck_assert_msg(create() == 0, "%s", err.msg);
 	ck_assert_int_eq(load(), -EINVAL);
 	ck_assert_str_eq(err.field, "machine-config.mem_size_mib");
-}
-END_TEST
-
-/* ---- life ---- */
-
-static const struct {
-	uint16_t port;
-	uint8_t value;
-	enum vm_exit_reason reason;
-} ways_to_end[] = {
-	{0x600, 0x34, VM_EXIT_SHUTDOWN},
-	{0x64, 0xfe, VM_EXIT_RESET},
-	{0x505, 1, VM_EXIT_PANIC},
-};
-
-START_TEST(ports_end_the_guest)
-{
-	struct msg_exiting m;
-	uint64_t n;
-
-	vm_start_make(&s, 1);
-	ck_assert_msg(create() == 0 && load() == 0, "%s", err.msg);
-	vm_run(&vm);
-	ck_assert(!vm_events_ended(&vm.events, &m));
-	bus_write(&vm.pio, ways_to_end[_i].port, &ways_to_end[_i].value, 1);
-	ck_assert(vm_events_ended(&vm.events, &m));
-	ck_assert_uint_eq(m.reason, ways_to_end[_i].reason);
-	ck_assert_int_eq(read(vm.event_fd, &n, 8), 8);
-	ck_assert_int_eq(vm_pause(&vm), -ESHUTDOWN);
-	vm_stop(&vm);
-}
-END_TEST
-
-START_TEST(the_ready_port_marks_its_moment_once)
-{
-	uint64_t first;
-	uint8_t v = 1;
-
-	vm_start_make(&s, 0);
-	ck_assert_msg(create() == 0, "%s", err.msg);
-	ck_assert_uint_eq(s.shared->moments[VM_MOMENT_GUEST_READY], 0);
-	bus_write(&vm.pio, 0x6d66, &v, 1);
-	first = s.shared->moments[VM_MOMENT_GUEST_READY];
-	ck_assert_uint_ne(first, 0);
-	bus_write(&vm.pio, 0x6d66, &v, 1);
-	ck_assert_uint_eq(s.shared->moments[VM_MOMENT_GUEST_READY], first);
-}
-END_TEST
-
-START_TEST(serial_output_reaches_the_shared_ring)
-{
-	uint8_t v = '!';
-
-	vm_start_make(&s, 0);
-	ck_assert_msg(create() == 0, "%s", err.msg);
-	bus_write(&vm.pio, 0x3f8, &v, 1);
-	ck_assert_uint_eq(s.shared->console_head, 1);
-	ck_assert_uint_eq(s.shared->console[0], '!');
-}
-END_TEST
-
-START_TEST(a_kernel_that_finds_the_serial_port_is_up)
-{
-	uint64_t *up;
-	uint8_t v = 0;
-
-	vm_start_make(&s, 0);
-	ck_assert_msg(create() == 0, "%s", err.msg);
-	up = &s.shared->moments[VM_MOMENT_KERNEL_UP];
-	ck_assert_uint_eq(*up, 0);
-	bus_read(&vm.pio, 0x3fd, &v, 1);
-	ck_assert_uint_ne(*up, 0);
-	*up = 0;
-	bus_write(&vm.pio, 0x3f9, &v, 1);
-	ck_assert_uint_ne(*up, 0);
-	*up = 7;
-	bus_write(&vm.pio, 0x3f8, &v, 1);
-	ck_assert_uint_eq(*up, 7);
-}
-END_TEST
-
-START_TEST(a_malformed_queue_is_counted_and_told)
-{
-	static const struct {
-		uint32_t reg, value;
-	} writes[] = {{0x70, 0}, {0x70, 1}, {0x70, 3}, {0x24, 1}, {0x20, 1},
-		{0x70, 11}, {0x30, 0}, {0x38, 8}, {0x80, 0xffff0000}, {0x44, 1},
-		{0x70, 15}};
-	struct msg_event event;
-
-	vm_start_make(&s, 2);
-	ck_assert_msg(create() == 0, "%s", err.msg);
-	for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
-		bus_write(&vm.mmio, 0xd0001000 + writes[i].reg,
-			&writes[i].value, 4);
-	ck_assert_uint_eq(s.shared->guest_faults, 1);
-	ck_assert(vm_events_next(&vm.events, 1, &event));
-	ck_assert_uint_eq(event.kind, MSG_EVENT_NEEDS_RESET);
-	ck_assert_uint_eq(event.index, 1);
 }
 END_TEST
 
@@ -424,7 +360,6 @@ int main(void)
 	Suite *suite = suite_create("vm");
 	TCase *tc_create = tcase_create("create");
 	TCase *tc_load = tcase_create("load");
-	TCase *tc_life = tcase_create("life");
 	SRunner *sr = srunner_create(suite);
 	int failed;
 
@@ -438,12 +373,15 @@ int main(void)
 	tcase_add_test(tc_create, a_cpu_configuration_reaches_each_vcpu);
 	tcase_add_test(tc_create,
 		a_cpu_configuration_kvm_refuses_is_told_by_its_field);
+	tcase_add_test(
+		tc_create, a_prepared_machine_has_its_vcpus_and_no_device);
+	tcase_add_test(tc_create, a_drive_has_a_queue_for_each_vcpu);
 	tcase_add_test(tc_create, process_ready_is_when_main_began);
 	tcase_add_loop_test(
 		tc_create, what_kvm_refuses_fails_the_start, 0, N_NEEDED);
 	tcase_add_test(tc_create, a_kvm_that_cannot_hide_its_counters_will_do);
-	tcase_add_loop_test(tc_create,
-		a_start_message_that_makes_no_sense_is_refused, 0, N_WRONG);
+	tcase_add_loop_test(tc_create, a_message_that_makes_no_sense_is_refused,
+		0, N_WRONG);
 	suite_add_tcase(suite, tc_create);
 
 	tcase_add_checked_fixture(tc_load, setup, teardown);
@@ -453,14 +391,6 @@ int main(void)
 	tcase_add_test(
 		tc_load, memory_too_small_for_the_tables_is_told_by_its_field);
 	suite_add_tcase(suite, tc_load);
-
-	tcase_add_checked_fixture(tc_life, setup, teardown);
-	tcase_add_loop_test(tc_life, ports_end_the_guest, 0, 3);
-	tcase_add_test(tc_life, the_ready_port_marks_its_moment_once);
-	tcase_add_test(tc_life, serial_output_reaches_the_shared_ring);
-	tcase_add_test(tc_life, a_kernel_that_finds_the_serial_port_is_up);
-	tcase_add_test(tc_life, a_malformed_queue_is_counted_and_told);
-	suite_add_tcase(suite, tc_life);
 
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);

@@ -41,7 +41,7 @@ static void teardown(void)
 
 static int create(void)
 {
-	return vm_create(&vm, &s.msg.start, s.fds, &err);
+	return vm_start_create(&vm, &s, &err);
 }
 
 static void add_hotplug(void)
@@ -282,20 +282,21 @@ START_TEST(what_kvm_refuses_of_pmem_fails_the_start)
 }
 END_TEST
 
-START_TEST(a_plan_that_does_not_fit_makes_nothing)
+START_TEST(a_plan_that_does_not_fit_makes_no_device)
 {
 	add_hotplug();
 	s.msg.start.memory_hotplug.region_bytes = 1ull << 50;
 	ck_assert_int_eq(create(), -EINVAL);
 	ck_assert_str_eq(err.field, "memory-hotplug.total_size_mib");
-	ck_assert_uint_eq(fake_kvm.calls[FAKE_CREATE_VM], 0);
+	ck_assert_uint_eq(vm.n_slots, 0);
+	ck_assert_uint_eq(fake_kvm.calls[FAKE_IOEVENTFD], 0);
 }
 END_TEST
 
 START_TEST(without_huge_pages_the_start_fails)
 {
-	s.msg.start.huge_pages = VM_PAGES_2M;
-	s.msg.start.mem_bytes = 1ull << 35;
+	s.prep.prepare.huge_pages = VM_PAGES_2M;
+	s.prep.prepare.mem_bytes = 1ull << 35;
 	ck_assert_int_eq(create(), -ENOMEM);
 	ck_assert_str_eq(err.field, "machine-config.huge_pages");
 }
@@ -321,7 +322,7 @@ int main(void)
 	tcase_add_test(t, limits_of_pmem_are_by_index);
 	tcase_add_test(t, a_pmem_file_that_cannot_be_mapped_names_its_field);
 	tcase_add_test(t, what_kvm_refuses_of_pmem_fails_the_start);
-	tcase_add_test(t, a_plan_that_does_not_fit_makes_nothing);
+	tcase_add_test(t, a_plan_that_does_not_fit_makes_no_device);
 	tcase_add_test(t, without_huge_pages_the_start_fails);
 	suite_add_tcase(suite, t);
 	srunner_run_all(r, CK_ENV);

@@ -56,7 +56,7 @@ static int create(const char *text, bool good)
 		msg_start_fds(m, &at);
 		ck_assert_int_eq(at.mmds, (int)s.n_fds - 1);
 	}
-	return vm_create(&vm, m, s.fds, &err);
+	return vm_start_create(&vm, &s, &err);
 }
 
 /* What MSG_MMDS comes to; its descriptor is closed, whatever that is. */
@@ -104,7 +104,7 @@ END_TEST
 
 START_TEST(a_vm_without_a_service_takes_no_metadata)
 {
-	ck_assert_int_eq(vm_create(&vm, &s.msg.start, s.fds, &err), 0);
+	ck_assert_int_eq(vm_start_create(&vm, &s, &err), 0);
 	ck_assert_ptr_null(vm.mmds);
 	ck_assert_int_eq(change("hello", true), -EINVAL);
 }

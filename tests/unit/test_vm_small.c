@@ -31,8 +31,7 @@ static void teardown(void)
 
 static void create(void)
 {
-	ck_assert_msg(
-		vm_create(&vm, &s.msg.start, s.fds, &err) == 0, "%s", err.msg);
+	ck_assert_msg(vm_start_create(&vm, &s, &err) == 0, "%s", err.msg);
 }
 
 static void create_all(void)

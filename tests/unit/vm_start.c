@@ -49,8 +49,8 @@ static void make_shared(struct vm_start *s)
 	ck_assert_ptr_ne(s->shared, MAP_FAILED);
 	s->shared->version = VM_SHARED_VERSION;
 	s->shared->console_bytes = 4096;
-	s->msg.start.shared_bytes = SHARED_BYTES;
-	s->fds[MSG_START_FD_SHARED] = fd;
+	s->prep.prepare.shared_bytes = SHARED_BYTES;
+	s->prep_fds[MSG_PREPARE_FD_SHARED] = fd;
 }
 
 void vm_start_make(struct vm_start *s, unsigned n_drives)
@@ -58,19 +58,22 @@ void vm_start_make(struct vm_start *s, unsigned n_drives)
 	struct elf_image elf;
 
 	memset(s, 0, sizeof(*s));
-	s->msg.start = (struct msg_start){.hdr = {MSG_START, 9},
+	s->prep.prepare = (struct msg_prepare){.hdr = {MSG_PREPARE, 8},
 		.protocol = MSG_PROTOCOL,
 		.vcpu_count = 1,
 		.mem_bytes = 16 * MIB,
-		.n_drives = (uint8_t)n_drives,
 		.n_cpuid = 1,
-		.cpuid = {{.function = 1}},
+		.cpuid = {{.function = 1}}};
+	s->msg.start = (struct msg_start){.hdr = {MSG_START, 9},
+		.id = "a",
+		.n_drives = (uint8_t)n_drives,
 		.cmdline = "console=ttyS0"};
 	make_shared(s);
 	elf_build(&elf);
-	s->fds[MSG_START_FD_KVM] = eventfd(0, EFD_CLOEXEC);
-	s->fds[MSG_START_FD_SECCOMP] = seccomp_fd();
-	s->fds[MSG_START_FD_WAKE] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->prep_fds[MSG_PREPARE_FD_KVM] = eventfd(0, EFD_CLOEXEC);
+	s->prep_fds[MSG_PREPARE_FD_SECCOMP] = seccomp_fd();
+	s->prep_fds[MSG_PREPARE_FD_WAKE] =
+		eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->fds[MSG_START_FD_KERNEL] = image_fd(elf.bytes, elf.size);
 	s->n_fds = MSG_START_FD_FIXED;
 	for (unsigned i = 0; i < n_drives; i++) {
@@ -93,9 +96,20 @@ unsigned vm_start_add_pmem(struct vm_start *s, uint64_t bytes, bool read_only)
 
 void vm_start_free(struct vm_start *s)
 {
+	unsigned n = MSG_PREPARE_FD_CONTROL + s->prep.prepare.has_control;
+
+	for (unsigned i = 0; i < n; i++)
+		close(s->prep_fds[i]);
 	for (unsigned i = 0; i < s->n_fds; i++)
 		close(s->fds[i]);
 	munmap(s->shared, SHARED_BYTES);
+}
+
+int vm_start_create(struct vm *vm, struct vm_start *s, struct error *err)
+{
+	int r = vm_prepare(vm, &s->prep.prepare, s->prep_fds, err);
+
+	return r < 0 ? r : vm_create(vm, &s->msg.start, s->fds, err);
 }
 
 void vm_start_destroy_vm(struct vm *vm)

@@ -1,0 +1,150 @@
+#include "daemon/process.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+/* Beside the vCPUs: the control thread and two I/O workers. */
+#define OTHER_THREADS 3
+
+void process_init(struct process *p)
+{
+	*p = (struct process){.jail = {.pidfd = -1, .sock = -1}, .wake_fd = -1};
+}
+
+static struct vm_shared *map(int fd)
+{
+	void *p = mmap(NULL, PROCESS_SHARED_BYTES, PROT_READ | PROT_WRITE,
+		MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+struct vm_shared *process_map(const struct state *s, const char *key)
+{
+	_cleanup_close_ int fd = state_open_shared(s, key);
+	struct vm_shared *shared;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 ||
+		st.st_size != (off_t)PROCESS_SHARED_BYTES)
+		return NULL;
+	shared = map(fd);
+	if (shared && shared->version != VM_SHARED_VERSION) {
+		process_unmap(shared);
+		return NULL;
+	}
+	return shared;
+}
+
+uint64_t process_start_time(pid_t pid)
+{
+	char path[40], text[1024];
+	unsigned long long start = 0;
+	_cleanup_close_ int fd = -1;
+	const char *p;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	/* The name, field 2, may have anything in it but this. */
+	p = strrchr(text, ')');
+	for (unsigned field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	return p && sscanf(p, " %llu", &start) == 1 ? start : 0;
+}
+
+static int note(struct process *p, const struct process_env *env)
+{
+	struct state_proc s = {.pid = p->jail.pid,
+		.start = process_start_time(p->jail.pid),
+		.uid = p->jail.uid,
+		.protocol = MSG_PROTOCOL};
+
+	memcpy(s.cgroup, p->jail.name, sizeof(s.cgroup));
+	return state_write_proc(env->state, p->key, &s);
+}
+
+static int prepare(struct process *p, const struct process_env *env,
+	const struct msg_prepare *m, int shared_fd, int listen_fd)
+{
+	const int fds[MSG_PREPARE_FDS] = {
+		[MSG_PREPARE_FD_KVM] = env->kvm_fd,
+		[MSG_PREPARE_FD_SHARED] = shared_fd,
+		[MSG_PREPARE_FD_SECCOMP] = jail_seccomp_fd(env->jail),
+		[MSG_PREPARE_FD_WAKE] = p->wake_fd,
+		[MSG_PREPARE_FD_CONTROL] = listen_fd,
+	};
+	union msg out;
+
+	memcpy(&out.prepare, m, sizeof(*m));
+	out.hdr = (struct msg_hdr){MSG_PREPARE, 0};
+	out.prepare.protocol = MSG_PROTOCOL;
+	out.prepare.shared_bytes = PROCESS_SHARED_BYTES;
+	out.prepare.has_control = 1;
+	return msg_send(p->jail.sock, MSG_DAEMON, &out, fds, MSG_PREPARE_FDS);
+}
+
+static int make(struct process *p, const struct process_env *env,
+	const struct msg_prepare *m, struct error *err)
+{
+	_cleanup_close_ int shared_fd = -1, listen_fd = -1;
+	int r;
+
+	if (state_make_proc(env->state, PROCESS_SHARED_BYTES,
+		    offsetof(struct vm_shared, console), p->key, &shared_fd,
+		    &listen_fd, err) < 0)
+		return -err->code;
+	p->shared = map(shared_fd);
+	if (!p->shared)
+		return error_errno(
+			err, errno, "mapping the memory shared with the VM");
+	p->shared->version = VM_SHARED_VERSION;
+	p->shared->console_bytes = VM_CONSOLE_BYTES;
+	p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (p->wake_fd < 0)
+		return error_errno(err, errno, "eventfd");
+	if (jail_spawn(env->jail, "vm", m->mem_bytes,
+		    m->vcpu_count + OTHER_THREADS, &p->jail, err) < 0)
+		return -err->code;
+	r = note(p, env);
+	if (r == 0)
+		r = prepare(p, env, m, shared_fd, listen_fd);
+	return r < 0 ? error_errno(err, -r, "preparing a VM") : 0;
+}
+
+int process_make(struct process *ret, const struct process_env *env,
+	const struct msg_prepare *m, struct error *err)
+{
+	struct process p;
+
+	process_init(&p);
+	if (make(&p, env, m, err) < 0) {
+		process_destroy(&p, env);
+		return -err->code;
+	}
+	*ret = p;
+	return 0;
+}
+
+int process_destroy(struct process *p, const struct process_env *env)
+{
+	int status = -1;
+
+	if (p->jail.pid)
+		status = jail_reap(env->jail, &p->jail);
+	process_unmap(p->shared);
+	close_fd(&p->wake_fd);
+	state_remove_proc(env->state, p->key);
+	process_init(p);
+	return status;
+}

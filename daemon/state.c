@@ -1,0 +1,338 @@
+#include "daemon/state.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+
+#define LINK_PREFIX "../../procs/"
+#define FILE_BYTES_MAX (1u << 20)
+
+/* A daemon that was just killed may have a child on its way to exec, which has
+ * the lock for a moment. */
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_NS 10000000
+
+static int lock(struct state *s, int dir, const char *path, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+
+	s->lock_fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0)
+		return error_errno(err, errno, "--state-dir %s", path);
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+	return error_set(err, EADDRINUSE,
+		"another daemon uses the state directory %s", path);
+}
+
+static int make_dir(int dir, const char *name)
+{
+	if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
+		return -1;
+	return openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int state_open(struct state *ret, const char *path, struct error *err)
+{
+	_cleanup_close_ int dir = -1;
+	bool made;
+
+	*ret = (struct state){-1, -1, -1};
+	/* Who may use a socket in it has to get there; what else is in it is
+	 * private by its own mode. */
+	made = mkdir(path, 0700) == 0;
+	if ((!made && errno != EEXIST) || (made && chmod(path, 0711) < 0))
+		return error_errno(err, errno, "--state-dir %s", path);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return error_errno(err, errno, "--state-dir %s", path);
+	if (lock(ret, dir, path, err) < 0)
+		return -err->code;
+	ret->vms_fd = make_dir(dir, "vms");
+	ret->procs_fd = make_dir(dir, "procs");
+	if (ret->vms_fd < 0 || ret->procs_fd < 0)
+		return error_errno(err, errno, "--state-dir %s", path);
+	return 0;
+}
+
+void state_close(struct state *s)
+{
+	close_fd(&s->vms_fd);
+	close_fd(&s->procs_fd);
+	close_fd(&s->lock_fd);
+}
+
+/* ---- files ---- */
+
+/* "DIR/NAME"; both are bounded. */
+static const char *in(char *buf, size_t size, const char *dir, const char *name)
+{
+	snprintf(buf, size, "%s/%s", dir, name);
+	return buf;
+}
+
+#define IN(dir, name) in((char[NAME_MAX + 32]){0}, NAME_MAX + 32, dir, name)
+
+static int write_file(
+	int dir, const char *path, const char *text, size_t len, int flags)
+{
+	_cleanup_close_ int fd =
+		openat(dir, path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0600);
+
+	return fd < 0 ? -errno : fd_pwrite_full(fd, text, len, 0);
+}
+
+static char *read_file(int dir, const char *path, size_t *ret_len)
+{
+	_cleanup_close_ int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size > FILE_BYTES_MAX)
+		return NULL;
+	text = malloc((size_t)st.st_size + 1);
+	if (!text || fd_pread_full(fd, text, (size_t)st.st_size, 0) < 0)
+		return NULL;
+	text[st.st_size] = '\0';
+	*ret_len = (size_t)st.st_size;
+	return take_ptr(&text);
+}
+
+static void each_entry(
+	int dir, void (*each)(void *arg, const char *name), void *arg)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+
+	if (!d) {
+		cleanup_close(&fd);
+		return;
+	}
+	while ((e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.')
+			each(arg, e->d_name);
+	closedir(d);
+}
+
+/* ---- processes ---- */
+
+static int make_shared(struct state *s, const char *key, size_t bytes,
+	size_t backed, struct error *err)
+{
+	_cleanup_close_ int fd = openat(s->procs_fd, IN(key, "shared"),
+		O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	/* What is not backed is touched only after asking for it. */
+	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0 ||
+		fallocate(fd, 0, 0, (off_t)backed) < 0)
+		return error_errno(err, errno, "memory in the state directory");
+	return take_fd(&fd);
+}
+
+/* A path for bind() and connect(), however long the state directory's is. */
+static struct sockaddr_un control_address(
+	const struct state *s, const char *key)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	snprintf(a.sun_path, sizeof(a.sun_path),
+		"/proc/self/fd/%d/%.*s/control", s->procs_fd, STATE_KEY_BYTES,
+		key);
+	return a;
+}
+
+static int make_control(struct state *s, const char *key, struct error *err)
+{
+	struct sockaddr_un a = control_address(s, key);
+	_cleanup_close_ int fd = socket(
+		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+		listen(fd, 1) < 0)
+		return error_errno(
+			err, errno, "a socket in the state directory");
+	return take_fd(&fd);
+}
+
+int state_make_proc(struct state *s, size_t shared_bytes, size_t backed,
+	char key[STATE_KEY_BYTES], int *ret_shared, int *ret_listen,
+	struct error *err)
+{
+	_cleanup_close_ int shared = -1, listen_fd = -1;
+
+	snprintf(key, STATE_KEY_BYTES, "%" PRIx64, clock_ns());
+	if (mkdirat(s->procs_fd, key, 0700) < 0) {
+		key[0] = '\0';
+		return error_errno(err, errno, "the state directory");
+	}
+	shared = make_shared(s, key, shared_bytes, backed, err);
+	if (shared >= 0)
+		listen_fd = make_control(s, key, err);
+	if (listen_fd < 0) {
+		state_remove_proc(s, key);
+		key[0] = '\0';
+		return -err->code;
+	}
+	*ret_shared = take_fd(&shared);
+	*ret_listen = take_fd(&listen_fd);
+	return 0;
+}
+
+/* One short write: it is there whole, or without its end. */
+int state_write_proc(
+	struct state *s, const char *key, const struct state_proc *p)
+{
+	char text[256];
+	int n = snprintf(text, sizeof(text),
+		"pid %d start %" PRIu64 " uid %u protocol %u cgroup %s end\n",
+		(int)p->pid, p->start, p->uid, p->protocol, p->cgroup);
+
+	return write_file(
+		s->procs_fd, IN(key, "process"), text, (size_t)n, O_EXCL);
+}
+
+int state_read_proc(
+	const struct state *s, const char *key, struct state_proc *ret)
+{
+	size_t len;
+	_cleanup_free_ char *text =
+		read_file(s->procs_fd, IN(key, "process"), &len);
+	char end[4] = "";
+	int pid;
+
+	if (!text ||
+		sscanf(text,
+			"pid %d start %" SCNu64
+			" uid %u protocol %u cgroup %79s %3s",
+			&pid, &ret->start, &ret->uid, &ret->protocol,
+			ret->cgroup, end) != 6 ||
+		strcmp(end, "end") != 0 || pid <= 1)
+		return -ENODATA;
+	ret->pid = pid;
+	return 0;
+}
+
+int state_open_shared(const struct state *s, const char *key)
+{
+	int fd = openat(s->procs_fd, IN(key, "shared"), O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int state_connect(const struct state *s, const char *key)
+{
+	struct sockaddr_un a = control_address(s, key);
+	_cleanup_close_ int fd = socket(
+		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
+void state_remove_proc(struct state *s, const char *key)
+{
+	if (!key[0])
+		return;
+	/* Without this one it is nobody's. */
+	unlinkat(s->procs_fd, IN(key, "process"), 0);
+	unlinkat(s->procs_fd, IN(key, "control"), 0);
+	unlinkat(s->procs_fd, IN(key, "shared"), 0);
+	unlinkat(s->procs_fd, key, AT_REMOVEDIR);
+}
+
+void state_each_proc(const struct state *s,
+	void (*each)(void *arg, const char *key), void *arg)
+{
+	each_entry(s->procs_fd, each, arg);
+}
+
+/* ---- VMs ---- */
+
+int state_write_vm(struct state *s, const char *id, const char *name,
+	const char *text, size_t len)
+{
+	char beside[NAME_MAX + 32];
+	int r;
+
+	if (mkdirat(s->vms_fd, id, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	snprintf(beside, sizeof(beside), "%s/%s.new", id, name);
+	r = write_file(s->vms_fd, beside, text, len, O_TRUNC);
+	if (r == 0 && renameat(s->vms_fd, beside, s->vms_fd, IN(id, name)) < 0)
+		r = -errno;
+	if (r < 0)
+		unlinkat(s->vms_fd, beside, 0);
+	return r;
+}
+
+char *state_read_vm(const struct state *s, const char *id, const char *name,
+	size_t *ret_len)
+{
+	return read_file(s->vms_fd, IN(id, name), ret_len);
+}
+
+int state_link_vm(struct state *s, const char *id, const char *key)
+{
+	char target[sizeof(LINK_PREFIX) + STATE_KEY_BYTES];
+
+	unlinkat(s->vms_fd, IN(id, "exit"), 0);
+	unlinkat(s->vms_fd, IN(id, "proc"), 0);
+	if (!key[0])
+		return 0;
+	snprintf(target, sizeof(target), LINK_PREFIX "%s", key);
+	return symlinkat(target, s->vms_fd, IN(id, "proc")) < 0 ? -errno : 0;
+}
+
+bool state_linked(
+	const struct state *s, const char *id, char key[STATE_KEY_BYTES])
+{
+	char target[sizeof(LINK_PREFIX) + STATE_KEY_BYTES];
+	ssize_t n = readlinkat(
+		s->vms_fd, IN(id, "proc"), target, sizeof(target) - 1);
+
+	if (n <= (ssize_t)strlen(LINK_PREFIX))
+		return false;
+	target[n] = '\0';
+	if (strncmp(target, LINK_PREFIX, strlen(LINK_PREFIX)) != 0 ||
+		target[strlen(LINK_PREFIX)] == '.' ||
+		strchr(target + strlen(LINK_PREFIX), '/'))
+		return false;
+	snprintf(key, STATE_KEY_BYTES, "%.*s", STATE_KEY_BYTES - 1,
+		target + strlen(LINK_PREFIX));
+	return true;
+}
+
+void state_remove_vm(struct state *s, const char *id)
+{
+	static const char *const names[] = {"config.json", "proc", "exit",
+		"mmds.json", "config.json.new", "mmds.json.new", "exit.new"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		unlinkat(s->vms_fd, IN(id, names[i]), 0);
+	unlinkat(s->vms_fd, id, AT_REMOVEDIR);
+}
+
+void state_each_vm(const struct state *s,
+	void (*each)(void *arg, const char *id), void *arg)
+{
+	each_entry(s->vms_fd, each, arg);
+}

@@ -1,0 +1,95 @@
+#include "daemon/vm.h"
+
+#include "api/record.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "daemon/admission.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int vm_save(const struct vm *vm, struct error *err)
+{
+	_cleanup_free_ char *text = record_write(
+		&vm->config, vm->remove_if_start_fails, vm->number);
+	int r;
+
+	if (!text)
+		return error_set(err, ENOMEM, "out of memory");
+	r = state_write_vm(vm->env->procs.state, vm->id, "config.json", text,
+		strlen(text));
+	if (r == 0)
+		return 0;
+	error_errno(err, -r, "the state directory");
+	return admission_failed(err);
+}
+
+void vm_save_changed(const struct vm *vm)
+{
+	struct error err;
+	char quoted[ERROR_MSG_MAX];
+
+	if (vm->state != VM_DELETING && vm_save(vm, &err) < 0)
+		log_error("vm_not_saved", "vm=%s error=%s", vm->id,
+			log_quote(quoted, sizeof(quoted), err.msg));
+}
+
+void vm_save_mmds(const struct vm *vm)
+{
+	const char *json = vm->mmds.json ? vm->mmds.json : "{}";
+	int r;
+
+	if (vm->state == VM_DELETING)
+		return;
+	r = state_write_vm(
+		vm->env->procs.state, vm->id, "mmds.json", json, strlen(json));
+	if (r < 0)
+		log_error("vm_mmds_not_saved", "vm=%s error=%d", vm->id, -r);
+}
+
+/* "REASON STATUS SIGNAL DETAIL". */
+void vm_save_exit(const struct vm *vm)
+{
+	const struct vm_exit *e = &vm->exit;
+	char text[sizeof(e->detail) + 64];
+	int n, r;
+
+	if (vm->state == VM_DELETING)
+		return;
+	n = snprintf(text, sizeof(text), "%d %d %d %s\n", (int)e->reason,
+		e->status, e->signal, e->detail);
+	r = state_write_vm(
+		vm->env->procs.state, vm->id, "exit", text, (size_t)n);
+	if (r < 0)
+		log_error("vm_exit_not_saved", "vm=%s error=%d", vm->id, -r);
+}
+
+bool vm_read_exit(struct vm *vm)
+{
+	size_t len;
+	_cleanup_free_ char *text =
+		state_read_vm(vm->env->procs.state, vm->id, "exit", &len);
+	struct vm_exit e = {.reason = VM_EXIT_NONE};
+	int reason, at = 0;
+
+	if (!text ||
+		sscanf(text, "%d %d %d %n", &reason, &e.status, &e.signal,
+			&at) < 3 ||
+		reason <= VM_EXIT_NONE || reason >= VM_EXIT_REASONS ||
+		text[len - 1] != '\n')
+		return false;
+	e.reason = (enum vm_exit_reason)reason;
+	text[len - 1] = '\0';
+	if (at > 0 && (size_t)at < len)
+		snprintf(e.detail, sizeof(e.detail), "%s", text + at);
+	vm->exit = e;
+	return true;
+}
+
+void vm_forget(struct vm *vm)
+{
+	state_remove_vm(vm->env->procs.state, vm->id);
+	state_remove_proc(vm->env->procs.state, vm->process.key);
+	vm->process.key[0] = '\0';
+}

@@ -1,0 +1,259 @@
+#include "base/cleanup.h"
+#include "daemon/state.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static char dir[64], key[STATE_KEY_BYTES];
+static struct state s;
+static struct error err;
+static int shared_fd, listen_fd;
+
+static void set_up(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/state-test-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(state_open(&s, dir, &err), 0);
+	ck_assert_int_eq(state_make_proc(&s, 16384, 4096, key, &shared_fd,
+				 &listen_fd, &err),
+		0);
+}
+
+static void tear_down(void)
+{
+	char command[96];
+
+	close_fd(&shared_fd);
+	close_fd(&listen_fd);
+	state_close(&s);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static bool there(const char *path)
+{
+	char whole[256];
+	struct stat st;
+
+	snprintf(whole, sizeof(whole), "%s/%s", dir, path);
+	return lstat(whole, &st) == 0;
+}
+
+static unsigned n_names;
+static char names[8][64];
+
+static void note_name(void *arg, const char *name)
+{
+	ck_assert_ptr_eq(arg, names);
+	snprintf(names[n_names++], sizeof(names[0]), "%s", name);
+}
+
+START_TEST(a_second_daemon_is_refused)
+{
+	struct state other;
+
+	ck_assert_int_eq(state_open(&other, dir, &err), -EADDRINUSE);
+	ck_assert_ptr_nonnull(strstr(err.msg, dir));
+	state_close(&other);
+	state_close(&s);
+	ck_assert_int_eq(state_open(&s, dir, &err), 0);
+}
+END_TEST
+
+START_TEST(a_process_has_memory_and_a_socket)
+{
+	struct stat st;
+	int fd, peer;
+
+	ck_assert_int_eq(fstat(shared_fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 16384);
+	/* Only so much is taken until it is touched. */
+	ck_assert_int_ge(st.st_blocks, 4096 / 512);
+	ck_assert_int_lt(st.st_blocks, 16384 / 512);
+	fd = state_connect(&s, key);
+	ck_assert_int_ge(fd, 0);
+	peer = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	ck_assert_int_ge(peer, 0);
+	ck_assert_int_eq(write(fd, "hello", 5), 5);
+	ck_assert_int_eq(read(peer, names[0], 64), 5);
+	close(fd);
+	close(peer);
+	fd = state_open_shared(&s, key);
+	ck_assert_int_eq(write(fd, "x", 1), 1);
+	close(fd);
+	ck_assert_int_eq(read(shared_fd, names[0], 1), 1);
+	/* Its process is gone. */
+	close_fd(&listen_fd);
+	ck_assert_int_eq(state_connect(&s, key), -ECONNREFUSED);
+	state_remove_proc(&s, key);
+	ck_assert_int_eq(state_connect(&s, key), -ENOENT);
+	ck_assert_int_eq(state_open_shared(&s, key), -ENOENT);
+}
+END_TEST
+
+START_TEST(no_room_is_an_error_and_leaves_nothing)
+{
+	char other[STATE_KEY_BYTES] = "x";
+	int a = -1, b = -1;
+
+	/* Larger than any file system has room for. */
+	ck_assert_int_lt(state_make_proc(&s, 1ull << 62, 1ull << 61, other, &a,
+				 &b, &err),
+		0);
+	ck_assert_str_eq(other, "");
+	ck_assert_int_eq(a, -1);
+	n_names = 0;
+	state_each_proc(&s, note_name, names);
+	ck_assert_uint_eq(n_names, 1);
+	ck_assert_str_eq(names[0], key);
+}
+END_TEST
+
+static const struct state_proc someone = {.pid = 1234,
+	.start = 0x123456789abcull,
+	.uid = 4000000000,
+	.cgroup = "vm-4000000000",
+	.protocol = 3};
+
+START_TEST(who_a_process_is_comes_back)
+{
+	struct state_proc p = {.pid = 7};
+
+	ck_assert_int_eq(state_read_proc(&s, key, &p), -ENODATA);
+	ck_assert_int_eq(state_write_proc(&s, key, &someone), 0);
+	ck_assert_int_eq(state_read_proc(&s, key, &p), 0);
+	ck_assert_int_eq(p.pid, someone.pid);
+	ck_assert_uint_eq(p.start, someone.start);
+	ck_assert_uint_eq(p.uid, someone.uid);
+	ck_assert_uint_eq(p.protocol, someone.protocol);
+	ck_assert_str_eq(p.cgroup, someone.cgroup);
+}
+END_TEST
+
+/* Written as far as _i bytes when its daemon died. */
+START_TEST(a_process_file_without_its_end_is_none)
+{
+	char path[128], text[256];
+	struct state_proc p;
+	FILE *f;
+	size_t n;
+
+	ck_assert_int_eq(state_write_proc(&s, key, &someone), 0);
+	snprintf(path, sizeof(path), "%s/procs/%s/process", dir, key);
+	f = fopen(path, "re");
+	n = fread(text, 1, sizeof(text), f);
+	fclose(f);
+	for (size_t len = 0; len + 1 < n; len++) {
+		ck_assert_int_eq(truncate(path, (off_t)len), 0);
+		ck_assert_int_eq(state_read_proc(&s, key, &p), -ENODATA);
+		f = fopen(path, "we");
+		ck_assert_uint_eq(fwrite(text, 1, n, f), n);
+		fclose(f);
+	}
+	ck_assert_int_eq(state_read_proc(&s, key, &p), 0);
+}
+END_TEST
+
+START_TEST(what_is_written_of_a_vm_is_read)
+{
+	size_t len = 0;
+	char *text;
+
+	ck_assert_ptr_null(state_read_vm(&s, "a", "config.json", &len));
+	ck_assert_int_eq(state_write_vm(&s, "a", "config.json", "{}", 2), 0);
+	ck_assert_int_eq(
+		state_write_vm(&s, "a", "config.json", "{\"b\":1}", 7), 0);
+	text = state_read_vm(&s, "a", "config.json", &len);
+	ck_assert_str_eq(text, "{\"b\":1}");
+	ck_assert_uint_eq(len, 7);
+	free(text);
+	ck_assert(!there("vms/a/config.json.new"));
+	n_names = 0;
+	state_each_vm(&s, note_name, names);
+	ck_assert_uint_eq(n_names, 1);
+	ck_assert_str_eq(names[0], "a");
+}
+END_TEST
+
+START_TEST(a_vm_is_linked_with_one_process_at_a_time)
+{
+	char found[STATE_KEY_BYTES] = "";
+
+	ck_assert_int_eq(state_link_vm(&s, "a", key), -ENOENT);
+	ck_assert_int_eq(state_write_vm(&s, "a", "config.json", "{}", 2), 0);
+	ck_assert(!state_linked(&s, "a", found));
+	ck_assert_int_eq(state_link_vm(&s, "a", "0123"), 0);
+	ck_assert_int_eq(state_write_vm(&s, "a", "exit", "1 0 0 \n", 7), 0);
+	ck_assert_int_eq(state_link_vm(&s, "a", key), 0);
+	ck_assert(state_linked(&s, "a", found));
+	ck_assert_str_eq(found, key);
+	/* How the one before ended says nothing of this one. */
+	ck_assert(!there("vms/a/exit"));
+	/* The link leads there, for people. */
+	ck_assert(there("vms/a/proc/shared"));
+	ck_assert_int_eq(state_link_vm(&s, "a", ""), 0);
+	ck_assert(!state_linked(&s, "a", found));
+}
+END_TEST
+
+START_TEST(a_link_to_elsewhere_is_none)
+{
+	static const char *const targets[] = {"/etc", "../../procs/",
+		"../../procs/a/b", "../../procs/../vms", "x", "../../procs/.."};
+	char path[128], found[STATE_KEY_BYTES];
+
+	ck_assert_int_eq(state_write_vm(&s, "a", "config.json", "{}", 2), 0);
+	snprintf(path, sizeof(path), "%s/vms/a/proc", dir);
+	for (size_t i = 0; i < 6; i++) {
+		ck_assert_int_eq(symlink(targets[i], path), 0);
+		ck_assert(!state_linked(&s, "a", found));
+		ck_assert_int_eq(unlink(path), 0);
+	}
+}
+END_TEST
+
+START_TEST(a_removed_vm_leaves_nothing)
+{
+	static const char *const files[] = {"config.json", "mmds.json", "exit"};
+
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_int_eq(state_write_vm(&s, "a", files[i], "x", 1), 0);
+	ck_assert_int_eq(state_link_vm(&s, "a", key), 0);
+	state_remove_vm(&s, "a");
+	ck_assert(!there("vms/a"));
+	ck_assert(there("vms"));
+	state_remove_vm(&s, "a");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("state");
+	TCase *t = tcase_create("state");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, a_second_daemon_is_refused);
+	tcase_add_test(t, a_process_has_memory_and_a_socket);
+	tcase_add_test(t, no_room_is_an_error_and_leaves_nothing);
+	tcase_add_test(t, who_a_process_is_comes_back);
+	tcase_add_test(t, a_process_file_without_its_end_is_none);
+	tcase_add_test(t, what_is_written_of_a_vm_is_read);
+	tcase_add_test(t, a_vm_is_linked_with_one_process_at_a_time);
+	tcase_add_test(t, a_link_to_elsewhere_is_none);
+	tcase_add_test(t, a_removed_vm_leaves_nothing);
+	suite_add_tcase(suite, t);
+	r = srunner_create(suite);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
