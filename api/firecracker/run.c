@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <limits.h>
 #include <poll.h>
@@ -247,6 +248,17 @@ static void die_of(int signal_number)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* What is closed of our input and outputs must not become something else's. */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close_fd(&fd);
+}
+
 static int open_signals(struct fc *fc, struct error *err)
 {
 	sigset_t set;
@@ -292,6 +304,7 @@ int fc_run(const struct fc_options *o)
 	struct error err;
 	int status;
 
+	fill_standard_fds();
 	if (!o->netns) {
 		fc_find_netns(netns, sizeof(netns));
 		named.netns = netns[0] ? netns : NULL;

@@ -99,11 +99,11 @@ int fc_vm_look(struct client *c, const char *id, struct fc_look *ret,
 	const char *state;
 	int r = client_vm(c, "GET", id, "", NULL, &reply, err);
 
-	*ret = (struct fc_look){.state = FC_GONE, .status = FC_EXIT_FAILED};
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
+	if (r < 0 && r != -ENOENT)
 		return r;
+	*ret = (struct fc_look){.state = FC_GONE, .status = FC_EXIT_FAILED};
+	if (r < 0)
+		return 0;
 	state = get_string(reply.json, "state");
 	ret->state = strcmp(state, "Not started") == 0 ? FC_NOT_STARTED
 		     : strcmp(state, "Exited") == 0    ? FC_EXITED

@@ -284,6 +284,17 @@ def test_firecracker_survives_that_nobody_reads(t):
 
 
 @native()
+def test_firecracker_may_be_started_without_any_descriptor(t):
+    program_and_words = [program(t), "--no-api", "--config-file",
+                         config_file(t, "shutdown")]
+    done_so = subprocess.run(
+        ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *program_and_words],
+        env=environment(t), timeout=20, check=False, cwd=t.dir)
+    assert done_so.returncode == 0
+    no_vms(t)
+
+
+@native()
 def test_firecracker_gives_its_terminal_to_the_guest(t):
     sock = t.path("s")
     pid, terminal = pty.fork()

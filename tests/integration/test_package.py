@@ -112,6 +112,9 @@ def test_package_starts_its_service_on_a_clean_system(t):
     listed = system.run("dpkg", "--listfiles", "mayfly").split()
     for path in ("/usr/sbin/mayflyd", "/usr/bin/mayfly",
                  "/usr/libexec/mayfly/mayfly-vmm",
+                 "/usr/libexec/mayfly/firecracker",
+                 "/usr/libexec/mayfly/jailer",
+                 "/usr/share/man/man1/mayfly-jailer.1.gz",
                  "/usr/share/man/man1/mayfly.1.gz",
                  "/usr/share/man/man8/mayflyd.8.gz",
                  "/usr/share/bash-completion/completions/mayfly",
