@@ -105,6 +105,7 @@ struct vm_port {
 	struct api_port *api;
 	int owner_fd; /* of config.host.owner_pid; -1: none */
 	struct loop_source owner;
+	struct loop_timer orphaned; /* the owner was gone already */
 };
 
 /* Where it writes about itself (vm_log.c). */
@@ -226,6 +227,9 @@ void vm_shut_down(struct vm *vm);
 void vm_port_init(struct vm *vm);
 /* All that config.api_socket and config.host ask for. */
 int vm_port_open(struct vm *vm, struct error *err);
+/* The same of a VM whose process an earlier daemon has started, and its log and
+ * metrics: without what cannot be had. Whose owner is gone has to go, soon. */
+void vm_port_reopen(struct vm *vm);
 void vm_port_close(struct vm *vm); /* the socket: its guest is no more */
 void vm_port_fini(struct vm *vm);
 

@@ -115,23 +115,6 @@ static void show_start(struct vm *vm)
 				 __ATOMIC_RELAXED) != 0;
 }
 
-/* Its log, metrics and API socket. Where the process is gone that it was to end
- * with, it ends now. */
-static void open_port(struct vm *vm)
-{
-	char quoted[ERROR_MSG_MAX];
-	struct error err;
-
-	if (vm_open_logger(vm, &vm->config, &err) == 0 &&
-		vm_open_metrics(vm, &vm->config, &err) == 0 &&
-		vm_port_open(vm, &err) == 0)
-		return;
-	log_error("vm_port_lost", "vm=%s error=%s", vm->id,
-		log_quote(quoted, sizeof(quoted), err.msg));
-	if (vm->config.host.owner_pid && vm->port.owner.fd < 0)
-		vm_kill(vm, VM_EXIT_KILLED, "its owner is gone");
-}
-
 /* Its answer completes a start that was under way. */
 static int send_adopt(struct vm *vm, int wake_fd, struct error *err)
 {
@@ -168,7 +151,7 @@ static int take_over(
 	show_start(vm);
 	vsock_uds_found(&vm->uds, &vm->config.host, vm->config.vsock.uds_path);
 	taps_found(&vm->env->taps, vm->id, &vm->config, &vm->taps);
-	open_port(vm);
+	vm_port_reopen(vm);
 	return send_adopt(vm, output_wake_fd(vm->output), err);
 }
 

@@ -118,6 +118,14 @@ static int watch_owner(struct vm *vm, struct error *err)
 	return r < 0 ? error_errno(err, -r, "epoll_ctl") : 0;
 }
 
+static void on_orphaned(struct loop_timer *t)
+{
+	struct vm *vm =
+		(struct vm *)((char *)t - offsetof(struct vm, port.orphaned));
+
+	vm_shut_down(vm);
+}
+
 /* ---- both ---- */
 
 void vm_port_init(struct vm *vm)
@@ -128,7 +136,33 @@ void vm_port_init(struct vm *vm)
 		.pause.fire = on_pause_over,
 		.owner_fd = -1,
 		.owner = {-1, on_owner_gone},
+		.orphaned.fire = on_orphaned,
 	};
+}
+
+static void warn(const struct vm *vm, const char *what, const struct error *err)
+{
+	char quoted[ERROR_MSG_MAX];
+
+	log_error("vm_port_lost", "vm=%s what=%s error=%s", vm->id, what,
+		log_quote(quoted, sizeof(quoted), err->msg));
+}
+
+void vm_port_reopen(struct vm *vm)
+{
+	struct error err;
+
+	if (vm_open_logger(vm, &vm->config, &err) < 0)
+		warn(vm, "logger", &err);
+	if (vm_open_metrics(vm, &vm->config, &err) < 0)
+		warn(vm, "metrics", &err);
+	if (open_socket(vm, &err) < 0)
+		warn(vm, "api_socket", &err);
+	if (watch_owner(vm, &err) == 0)
+		return;
+	warn(vm, "owner", &err);
+	/* Soon, when all that is known of it has been found. */
+	loop_set_timer(vm->env->loop, &vm->port.orphaned, clock_ns());
 }
 
 int vm_port_open(struct vm *vm, struct error *err)
@@ -149,6 +183,7 @@ void vm_port_close(struct vm *vm)
 void vm_port_fini(struct vm *vm)
 {
 	vm_port_close(vm);
+	loop_clear_timer(vm->env->loop, &vm->port.orphaned);
 	loop_remove(vm->env->loop, &vm->port.owner);
 	close_fd(&vm->port.owner_fd);
 }

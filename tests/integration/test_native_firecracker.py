@@ -4,6 +4,7 @@ them."""
 import json
 import os
 import pty
+import select
 import signal
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import time
 import images
 import mayfly
 from harness import Skip, eventually, native
+from harness import program as daemon_program
 
 
 CAP_SYS_RESOURCE = 1 << 24
@@ -559,3 +561,83 @@ def test_firecracker_waits_for_its_daemon_no_longer_than_its_owner(t):
         time.sleep(0.05)
     p.send_signal(signal.SIGTERM)
     assert p.wait(10) in (1, -signal.SIGTERM), p.returncode
+
+
+# Without a daemon.
+
+def replace_daemon(t, daemon, between=lambda: None):
+    """Killed, and another in its place."""
+    daemon.process.kill()
+    daemon.process.wait()
+    between()
+    heir = mayfly.Daemon(daemon_program(t.build), daemon.dir)
+    t.cleanup(heir.close)
+    return heir
+
+
+@native()
+def test_firecracker_outlives_its_daemon(t):
+    daemon = t.own_daemon()
+    sock = t.path("s")
+    p = launch(t, "--api-sock", sock, "--id", "stays", "--log-path", "vm.log",
+               daemon=daemon)
+    api = api_at(sock)
+    configure(api, guest("echo"))
+    start(api)
+    seen = b""
+
+    def type_and_see(text):
+        nonlocal seen
+        p.stdin.write(text)
+        p.stdin.flush()
+        while not seen.endswith(text):
+            piece = os.read(p.stdout.fileno(), 4096)
+            assert piece, seen
+            seen += piece
+    type_and_see(b"before")
+    pid = daemon.api.ok("GET", "/v1/vms/stays")["pid"]
+    heir = replace_daemon(t, daemon)
+    assert heir.api.ok("GET", "/v1/vms/stays")["pid"] == pid
+    assert api.ok("GET", "/")["state"] == "Running"
+    # What is typed while nobody carries it is lost; what was printed is not,
+    # and nothing comes twice.
+    while b"." not in seen:
+        p.stdin.write(b".")
+        p.stdin.flush()
+        if select.select([p.stdout], [], [], 0.1)[0]:
+            seen += os.read(p.stdout.fileno(), 4096)
+    assert seen.strip(b".") == b"before", seen
+    api.ok("PATCH", "/vm", {"state": "Paused"})
+    api.ok("PATCH", "/vm", {"state": "Resumed"})
+    p.stdin.write(b"q")
+    p.stdin.flush()
+    assert p.wait(10) == 0
+    assert not os.path.exists(sock)
+    with open(t.path("vm.log"), encoding="ascii") as f:
+        log = f.read()
+    assert "the guest is paused" in log and "ended: shutdown" in log, log
+
+
+@native()
+def test_a_vm_whose_owner_went_while_there_was_no_daemon_ends(t):
+    daemon = t.own_daemon()
+    pids, owners = [], []
+    for number, running in enumerate((False, True)):
+        sock = t.path(f"s{number}")
+        p = launch(t, "--api-sock", sock, "--id", f"goes{number}",
+                   daemon=daemon)
+        api = api_at(sock)
+        configure(api, guest("puppet"))
+        if running:
+            start(api)
+            pids.append(daemon.api.ok(
+                "GET", f"/v1/vms/goes{number}")["pid"])
+        owners.append(p)
+
+    def kill_owners():
+        for p in owners:
+            p.kill()
+            p.wait()
+    heir = replace_daemon(t, daemon, kill_owners)
+    eventually("no VM", lambda: not heir.api.ok("GET", "/v1/vms")["vms"])
+    eventually("no process", lambda: all(is_dead(pid) for pid in pids))
