@@ -241,6 +241,8 @@ int vm_open_logger(
 int vm_open_metrics(
 	struct vm *vm, const struct vm_config *config, struct error *err);
 int vm_flush_metrics(struct vm *vm, struct error *err);
+/* What was counted by now is in an earlier daemon's lines. */
+void vm_resume_metrics(struct vm *vm);
 void vm_log_event(struct vm *vm, enum api_event_kind kind);
 void vm_log_served(struct vm *vm, const struct api_served *s);
 

@@ -242,6 +242,14 @@ int vm_open_metrics(
 	return 0;
 }
 
+void vm_resume_metrics(struct vm *vm)
+{
+	struct api_counters counters;
+
+	if (vm->log.metrics_fd >= 0 && vm_counters(vm, &counters) == 0)
+		fc_metrics_skip(vm->log.metrics, &counters);
+}
+
 void vm_log_event(struct vm *vm, enum api_event_kind kind)
 {
 	static const char *const words[API_EVENTS] = {

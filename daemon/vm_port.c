@@ -156,6 +156,7 @@ void vm_port_reopen(struct vm *vm)
 		warn(vm, "logger", &err);
 	if (vm_open_metrics(vm, &vm->config, &err) < 0)
 		warn(vm, "metrics", &err);
+	vm_resume_metrics(vm);
 	if (open_socket(vm, &err) < 0)
 		warn(vm, "api_socket", &err);
 	if (watch_owner(vm, &err) == 0)

@@ -580,7 +580,7 @@ def test_firecracker_outlives_its_daemon(t):
     daemon = t.own_daemon()
     sock = t.path("s")
     p = launch(t, "--api-sock", sock, "--id", "stays", "--log-path", "vm.log",
-               daemon=daemon)
+               "--metrics-path", "vm.metrics", daemon=daemon)
     api = api_at(sock)
     configure(api, guest("echo"))
     start(api)
@@ -595,6 +595,8 @@ def test_firecracker_outlives_its_daemon(t):
             assert piece, seen
             seen += piece
     type_and_see(b"before")
+    flush = {"action_type": "FlushMetrics"}
+    api.ok("PUT", "/actions", flush)
     pid = daemon.api.ok("GET", "/v1/vms/stays")["pid"]
     heir = replace_daemon(t, daemon)
     assert heir.api.ok("GET", "/v1/vms/stays")["pid"] == pid
@@ -608,6 +610,12 @@ def test_firecracker_outlives_its_daemon(t):
             seen += os.read(p.stdout.fileno(), 4096)
     assert seen.strip(b".") == b"before", seen
     api.ok("PATCH", "/vm", {"state": "Paused"})
+    api.ok("PUT", "/actions", flush)
+    counters = heir.api.ok("GET", "/v1/vms/stays")["counters"]
+    with open(t.path("vm.metrics"), encoding="ascii") as f:
+        counted = [json.loads(line)["vcpu"]["exit_io"] for line in f]
+    assert len(counted) == 2 and counted[0] > 0, counted
+    assert sum(counted) <= counters["exits_pio"], (counted, counters)
     api.ok("PATCH", "/vm", {"state": "Resumed"})
     p.stdin.write(b"q")
     p.stdin.flush()
