@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * A mayflyd of a bench's own, in a new directory under /dev/shm; it ends, and the
- * directory goes, with the program. Ends the program when it cannot be had.
+ * A mayflyd of a bench's own, in a new directory under /dev/shm; it ends, and
+ * the directory goes, with the program. Ends the program when it cannot be had.
  */
 
 #include <sys/types.h>

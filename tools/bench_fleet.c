@@ -2,8 +2,8 @@
  * A fleet of tiny guests: started and deleted over 1, 16 and 64 connections at
  * a time, and asked about while all of them run. Starts a mayflyd of its own.
  *
- *   bench_fleet [--vms N] [--connections N,N,...] [--mem MIB] [--json FILE]
- *               [-- OPTION OF MAYFLYD...]
+ *   bench_fleet [--vms N] [--connections N,N,...] [--mem MIB] [--pool N]
+ *               [--json FILE] [-- OPTION OF MAYFLYD...]
  *
  * Exit status: 0 when no start failed and nothing was left over, however
  * slowly; 77 without KVM or root.
@@ -15,11 +15,13 @@
 #include "bench_crowd.h"
 #include "bench_daemon.h"
 #include "bench_many.h"
+#include "bench_proc.h"
 #include "bench_vm_memory.h"
 
 #include <err.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +35,8 @@
 #define ASKS 2000u /* of GET, while all run */
 #define SINGLE_STARTS 50u
 #define READY_LIMIT_NS 30000000000ull
-#define SETTLE_MS 5000u
+#define SETTLE_MS 30000u
+#define POOL_MAX 1000u /* by default */
 /* Away from a daemon's default range, so that its locks can be told apart. */
 #define UID_FIRST 1900000000u
 
@@ -173,52 +176,6 @@ static void sample_answered(void *arg, unsigned i, const struct many_answer *a)
 
 /* ---- one stage ---- */
 
-static uint64_t cpu_ns(pid_t pid)
-{
-	struct timespec ts = {0};
-	clockid_t clock;
-
-	if (clock_getcpuclockid(pid, &clock) == 0)
-		clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* What stands behind a word in a file's line, or in its first line behind so
- * many blanks; 0: it is not there. */
-static uint64_t number_in(const char *path, const char *word, unsigned blanks)
-{
-	FILE *f = fopen(path, "re");
-	const char *at = NULL;
-	char line[1024];
-
-	while (f && !at && fgets(line, sizeof(line), f)) {
-		at = strstr(line, word);
-		at = at ? at + strlen(word) : NULL;
-	}
-	while (at && blanks-- > 0) {
-		at = strchr(at, ' ');
-		at = at ? at + 1 : NULL;
-	}
-	if (f)
-		fclose(f);
-	return at ? strtoull(at, NULL, 10) : 0;
-}
-
-/* Of the VMs that ended and were reaped: cutime and cstime. */
-static uint64_t children_cpu_ns(pid_t pid)
-{
-	uint64_t tick_ns = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	return (number_in(path, ")", 14) + number_in(path, ")", 15)) * tick_ns;
-}
-
-static uint64_t available_bytes(void)
-{
-	return number_in("/proc/meminfo", "MemAvailable:", 0) * 1024;
-}
-
 static void run(struct fleet *f, const char *title, unsigned n,
 	void (*ask)(void *, unsigned, struct many_request *),
 	void (*answered)(void *, unsigned, const struct many_answer *))
@@ -274,14 +231,14 @@ static struct percentiles over_vms(struct fleet *f, size_t offset)
 static void start_all(struct fleet *f)
 {
 	struct fleet_stage *s = f->stage;
-	uint64_t available = available_bytes(), cpu = cpu_ns(f->daemon.pid),
-		 begin = clock_ns(), after;
+	uint64_t available = proc_available_bytes(),
+		 cpu = proc_cpu_ns(f->daemon.pid), begin = clock_ns(), after;
 
 	run(f, "starting", f->report.n, ask_put, put_answered);
 	s->start_ns = clock_ns() - begin;
-	s->start_cpu_ns = cpu_ns(f->daemon.pid) - cpu;
+	s->start_cpu_ns = proc_cpu_ns(f->daemon.pid) - cpu;
 	wait_ready(f, f->report.n);
-	after = available_bytes();
+	after = proc_available_bytes();
 	s->host_bytes = available > after ? available - after : 0;
 	s->entry = over_vms(f, offsetof(struct vm, entry_ns));
 	s->word = over_vms(f, offsetof(struct vm, word_ns));
@@ -292,13 +249,13 @@ static void start_all(struct fleet *f)
 static void delete_all(struct fleet *f)
 {
 	struct fleet_stage *s = f->stage;
-	uint64_t cpu = cpu_ns(f->daemon.pid), begin = clock_ns(),
-		 children = children_cpu_ns(f->daemon.pid);
+	uint64_t cpu = proc_cpu_ns(f->daemon.pid), begin = clock_ns(),
+		 children = proc_children_cpu_ns(f->daemon.pid);
 
 	run(f, "deleting", f->report.n, ask_delete, delete_answered);
 	s->delete_ns = clock_ns() - begin;
-	s->delete_cpu_ns = cpu_ns(f->daemon.pid) - cpu;
-	s->vmm_cpu_ns = children_cpu_ns(f->daemon.pid) - children;
+	s->delete_cpu_ns = proc_cpu_ns(f->daemon.pid) - cpu;
+	s->vmm_cpu_ns = proc_children_cpu_ns(f->daemon.pid) - children;
 	s->deleted = over_vms(f, offsetof(struct vm, deleted_ns));
 }
 
@@ -334,6 +291,22 @@ static void ask_about(struct fleet *f)
 	f->many = all;
 }
 
+/* A burst comes to a daemon at rest: until it has what VMs are made of ready,
+ * beside those that run. */
+static void rest(struct fleet *f, unsigned running)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	uint64_t deadline = clock_ns() + SETTLE_MS * 1000000ull;
+	struct leftovers now;
+
+	do {
+		nanosleep(&pause, NULL);
+		leftovers_count(&f->daemon, &now);
+	} while (now.n[LEFT_PROCESSES] != f->report.pool + running &&
+		 clock_ns() < deadline);
+	nanosleep(&pause, NULL);
+}
+
 static void run_stage(struct fleet *f, bool last)
 {
 	struct fleet_stage *s = f->stage;
@@ -346,8 +319,10 @@ static void run_stage(struct fleet *f, bool last)
 		errx(1, "%s", e.msg);
 	s->floor = percentiles_of(f->samples, f->report.n);
 	f->many = many_open(bench_daemon_socket(), s->connections);
+	rest(f, 0);
 	start_all(f);
 	if (last) {
+		rest(f, s->started);
 		leftovers_count(&f->daemon, &f->report.during);
 		ask_about(f);
 	}
@@ -377,6 +352,7 @@ static void run_all(struct fleet *f)
 	struct fleet_report *r = &f->report;
 
 	warm_up(f);
+	rest(f, 0);
 	leftovers_count(&f->daemon, &r->before);
 	for (unsigned i = 0; i < r->n_stages; i++) {
 		f->stage = &r->stages[i];
@@ -415,6 +391,7 @@ static void parse(struct fleet *f, int argc, char **argv)
 		{"vms", required_argument, NULL, 'n'},
 		{"connections", required_argument, NULL, 'c'},
 		{"mem", required_argument, NULL, 'm'},
+		{"pool", required_argument, NULL, 'p'},
 		{"json", required_argument, NULL, 'j'},
 		{NULL, 0, NULL, 0},
 	};
@@ -423,6 +400,7 @@ static void parse(struct fleet *f, int argc, char **argv)
 
 	f->report.n = 1000;
 	f->report.mem_mib = 128;
+	f->report.pool = UINT_MAX;
 	set_stages(&f->report, stages);
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'n')
@@ -431,11 +409,16 @@ static void parse(struct fleet *f, int argc, char **argv)
 			set_stages(&f->report, optarg);
 		else if (c == 'm')
 			f->report.mem_mib = number(optarg, 16, 2048);
+		else if (c == 'p')
+			f->report.pool = number(optarg, 0, 4096);
 		else if (c == 'j')
 			f->json_path = optarg;
 		else
 			exit(2);
 	}
+	if (f->report.pool == UINT_MAX)
+		f->report.pool =
+			f->report.n < POOL_MAX ? f->report.n : POOL_MAX;
 }
 
 /* Its own descriptors are one a connection; the daemon has some a VM. */
@@ -450,11 +433,13 @@ static void raise_limits(void)
 
 static void open_all(struct fleet *f, char **daemon_options)
 {
-	const char *options[16] = {"--uid-base", "1900000000"};
+	char pool[12];
+	const char *options[16] = {"--uid-base", "1900000000", "--pool", pool};
 	struct fleet_report *r = &f->report;
-	unsigned n = 2, samples = r->n > ASKS ? r->n : ASKS;
+	unsigned n = 4, samples = r->n > ASKS ? r->n : ASKS;
 	struct error e;
 
+	snprintf(pool, sizeof(pool), "%u", r->pool);
 	while (*daemon_options && n < 15)
 		options[n++] = *daemon_options++;
 	f->vms = calloc(r->n + SINGLE_STARTS, sizeof(*f->vms));

@@ -40,6 +40,7 @@ struct fleet_stage {
 
 struct fleet_report {
 	unsigned n, mem_mib, n_stages;
+	unsigned pool; /* processes that wait for a start */
 	struct fleet_stage stages[FLEET_STAGES_MAX];
 	/* While all of the last stage run. */
 	struct percentiles get, list, start;

@@ -185,8 +185,8 @@ void report_print(FILE *out, const struct fleet_report *r)
 {
 	fprintf(out,
 		"%u VMs of 1 vCPU and %u MiB, started, all of them running, "
-		"then deleted\n\n",
-		r->n, r->mem_mib);
+		"then deleted; --pool %u\n\n",
+		r->n, r->mem_mib, r->pool);
 	print_stages(out, r);
 	print_running(out, r);
 	print_leftovers(out, r);
@@ -260,6 +260,7 @@ void report_json(FILE *out, const struct fleet_report *r)
 
 	add_uint(o, "vms", r->n);
 	add_uint(o, "mem_size_mib", r->mem_mib);
+	add_uint(o, "pool", r->pool);
 	for (unsigned i = 0; i < r->n_stages; i++)
 		json_object_array_add(stages, json_stage(r, &r->stages[i]));
 	json_object_object_add(o, "stages", stages);
