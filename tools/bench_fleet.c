@@ -335,7 +335,7 @@ static void run_stage(struct fleet *f, bool last)
 /* Whoever is first pays for what is made once. */
 static void warm_up(struct fleet *f)
 {
-	struct fleet_stage ignored = {0};
+	static struct fleet_stage ignored;
 
 	f->stage = &ignored;
 	f->many = many_open(bench_daemon_socket(), 1);
