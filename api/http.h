@@ -22,6 +22,7 @@ struct api_server {
 	bool run_again; /* a connection was resumed, or added */
 	struct port_connection *adding; /* at this moment */
 	unsigned open_requests;
+	unsigned n_connections; /* when last looked */
 	unsigned connections_max, n_port_connections;
 };
 

@@ -119,17 +119,30 @@ static unsigned least_patience(const struct api_server *s)
 	return a < b ? a : b;
 }
 
+/* When it is full microhttpd does not listen; that there is room again it sees
+ * the next time it runs. */
+static bool anybody_left(struct api_server *s)
+{
+	unsigned n =
+		MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+			->num_connections;
+	bool fewer = n < s->n_connections;
+
+	s->n_connections = n;
+	return fewer;
+}
+
 int api_server_prepare(struct api_server *s)
 {
 	unsigned ms;
 
 	if (s->run_again)
 		api_server_run(s);
-	ms = least_patience(s);
-	if (ms == 0) {
+	if (least_patience(s) == 0)
 		api_server_run(s);
-		ms = least_patience(s);
-	}
+	if (anybody_left(s))
+		api_server_run(s);
+	ms = least_patience(s);
 	return ms == UINT_MAX ? -1 : (int)ms;
 }
 

@@ -231,7 +231,7 @@ LAST = {"epoll_ctl": 3, "sendmsg": 1}
 def put_or_none(daemon):
     try:
         return daemon.api.request("PUT", "/v1/vms/a", body())
-    except ConnectionResetError:
+    except (ConnectionResetError, BrokenPipeError):
         return None
 
 

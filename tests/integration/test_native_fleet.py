@@ -16,12 +16,11 @@ from harness import eventually, native, scaled
 VMS = 100
 
 
-@native()
-def test_fleet_comes_and_goes_over_many_connections(t):
+def come_and_go(t, pool):
     report = t.path("fleet.json")
     done = subprocess.run(
         [os.path.join(t.build, "tools", "bench_fleet"), "--vms", str(VMS),
-         "--connections", "1,64", "--json", report, "--", "--pool", "0"],
+         "--connections", "1,64", "--pool", pool, "--json", report],
         capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done
     with open(report, encoding="utf-8") as f:
@@ -38,6 +37,16 @@ def test_fleet_comes_and_goes_over_many_connections(t):
     # They were there to be counted.
     for what in ("descriptors", "processes", "cgroups", "user ids"):
         assert seen["while_running"][what] >= VMS, (what, seen)
+
+
+@native()
+def test_fleet_comes_and_goes_over_many_connections(t):
+    come_and_go(t, "0")
+
+
+@native()
+def test_fleet_comes_and_goes_through_the_pool(t):
+    come_and_go(t, str(VMS))
 
 
 def follow(t, vm):
