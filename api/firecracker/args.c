@@ -20,13 +20,12 @@ static const struct arg *find(
 static int read_one(const struct arg *table, char **argv, uint64_t *seen,
 	const struct arg **ret, const char **ret_value, struct error *err)
 {
-	const char *text = argv[0] + 2, *equals = strchr(text, '=');
+	const char *text = strncmp(argv[0], "--", 2) == 0 ? argv[0] + 2 : "";
+	const char *equals = strchr(text, '=');
 	size_t len = equals ? (size_t)(equals - text) : strlen(text);
-	const struct arg *a = NULL;
+	const struct arg *a = find(table, text, len);
 	uint64_t bit;
 
-	if (strncmp(argv[0], "--", 2) == 0)
-		a = find(table, text, len);
 	if (!a)
 		return error_set(err, EINVAL,
 			"\"%.64s\" is not an option; try --help", argv[0]);
