@@ -33,13 +33,14 @@ class Events:
 
 def memory_files(vm):
     """(limit, usage): of the cgroup that limits its memory."""
-    for directory in proc.cgroup_dirs(vm.id):
+    for directory in proc.vm_cgroups(vm.pid):
         for limit, usage in (("memory.max", "memory.current"),
                              ("memory.limit_in_bytes",
                               "memory.usage_in_bytes")):
             path = os.path.join(directory, limit)
             if os.path.exists(path):
                 return path, os.path.join(directory, usage)
+    assert not {"memory", ""} & set(proc.cgroup_mounts()), "no limit found"
     raise Skip("this host's cgroups do not limit memory")
 
 
