@@ -2,7 +2,8 @@
  * A fleet of tiny guests: started and deleted over 1, 16 and 64 connections at
  * a time, and asked about while all of them run. Starts a mayflyd of its own.
  *
- *   bench_fleet [--vms N] [--connections N,N,...] [--mem MIB] [--pool N]
+ *   bench_fleet [--vms N] [--connections N,N,...] [--mem MIB] [--pool
+ * N|adaptive]
  *               [--json FILE] [-- OPTION OF MAYFLYD...]
  *
  * Exit status: 0 when no start failed and nothing was left over, however
@@ -291,18 +292,21 @@ static void ask_about(struct fleet *f)
 	f->many = all;
 }
 
-/* A burst comes to a daemon at rest: until it has what VMs are made of ready,
- * beside those that run. */
-static void rest(struct fleet *f, unsigned running)
+/* A burst comes to a daemon at rest: until it has what VMs are made of ready.
+ */
+static void rest(struct fleet *f)
 {
 	const struct timespec pause = {.tv_nsec = 50000000};
 	uint64_t deadline = clock_ns() + SETTLE_MS * 1000000ull;
-	struct leftovers now;
+	struct leftovers now = {.waiting = 0};
+	unsigned before;
 
 	do {
+		before = now.waiting;
 		nanosleep(&pause, NULL);
 		leftovers_count(&f->daemon, &now);
-	} while (now.n[LEFT_PROCESSES] != f->report.pool + running &&
+	} while ((f->report.adaptive ? now.waiting != before
+				     : now.waiting != f->report.pool) &&
 		 clock_ns() < deadline);
 	nanosleep(&pause, NULL);
 }
@@ -319,10 +323,10 @@ static void run_stage(struct fleet *f, bool last)
 		errx(1, "%s", e.msg);
 	s->floor = percentiles_of(f->samples, f->report.n);
 	f->many = many_open(bench_daemon_socket(), s->connections);
-	rest(f, 0);
+	rest(f);
 	start_all(f);
 	if (last) {
-		rest(f, s->started);
+		rest(f);
 		leftovers_count(&f->daemon, &f->report.during);
 		ask_about(f);
 	}
@@ -352,7 +356,7 @@ static void run_all(struct fleet *f)
 	struct fleet_report *r = &f->report;
 
 	warm_up(f);
-	rest(f, 0);
+	rest(f);
 	leftovers_count(&f->daemon, &r->before);
 	for (unsigned i = 0; i < r->n_stages; i++) {
 		f->stage = &r->stages[i];
@@ -409,6 +413,8 @@ static void parse(struct fleet *f, int argc, char **argv)
 			set_stages(&f->report, optarg);
 		else if (c == 'm')
 			f->report.mem_mib = number(optarg, 16, 2048);
+		else if (c == 'p' && strcmp(optarg, "adaptive") == 0)
+			f->report.adaptive = true;
 		else if (c == 'p')
 			f->report.pool = number(optarg, 0, 4096);
 		else if (c == 'j')
@@ -434,12 +440,16 @@ static void raise_limits(void)
 static void open_all(struct fleet *f, char **daemon_options)
 {
 	char pool[12];
-	const char *options[16] = {"--uid-base", "1900000000", "--pool", pool};
+	const char *options[16] = {"--uid-base", "1900000000"};
 	struct fleet_report *r = &f->report;
-	unsigned n = 4, samples = r->n > ASKS ? r->n : ASKS;
+	unsigned n = 2, samples = r->n > ASKS ? r->n : ASKS;
 	struct error e;
 
 	snprintf(pool, sizeof(pool), "%u", r->pool);
+	if (!r->adaptive) {
+		options[n++] = "--pool";
+		options[n++] = pool;
+	}
 	while (*daemon_options && n < 15)
 		options[n++] = *daemon_options++;
 	f->vms = calloc(r->n + SINGLE_STARTS, sizeof(*f->vms));

@@ -40,7 +40,8 @@ struct fleet_stage {
 
 struct fleet_report {
 	unsigned n, mem_mib, n_stages;
-	unsigned pool; /* processes that wait for a start */
+	unsigned pool; /* processes that wait for a start ... */
+	bool adaptive; /* ... or as many as the daemon thinks best */
 	struct fleet_stage stages[FLEET_STAGES_MAX];
 	/* While all of the last stage run. */
 	struct percentiles get, list, start;

@@ -185,8 +185,9 @@ void report_print(FILE *out, const struct fleet_report *r)
 {
 	fprintf(out,
 		"%u VMs of 1 vCPU and %u MiB, started, all of them running, "
-		"then deleted; --pool %u\n\n",
-		r->n, r->mem_mib, r->pool);
+		"then deleted; %u waiting in the pool%s\n\n",
+		r->n, r->mem_mib, r->adaptive ? r->before.waiting : r->pool,
+		r->adaptive ? " at first (adaptive)" : "");
 	print_stages(out, r);
 	print_running(out, r);
 	print_leftovers(out, r);

@@ -44,27 +44,45 @@ static unsigned count_fds(pid_t pid)
 	return count_entries(path, false);
 }
 
-static unsigned count_children(pid_t pid)
+/* Those of the pool have a blank where the others have their VM's name. */
+static bool is_waiting(const char *pid)
 {
-	char path[64];
 	_cleanup_fclose_ FILE *f = NULL;
-	unsigned n = 0;
-	int c;
+	char path[64], words[128] = "";
+	size_t n;
 
+	snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
+	f = fopen(path, "re");
+	n = f ? fread(words, 1, sizeof(words) - 1, f) : 0;
+	return n > strlen(words) + 1 && words[strlen(words) + 1] == ' ';
+}
+
+static void count_children(pid_t pid, unsigned *ret_vms, unsigned *ret_waiting)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *child = NULL;
+	char path[64];
+	size_t cap = 0;
+	ssize_t len;
+
+	*ret_vms = *ret_waiting = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid,
 		(int)pid);
 	f = fopen(path, "re");
-	/* A blank behind each. */
-	while (f && (c = getc(f)) != EOF)
-		n += c == ' ';
-	return n;
+	while (f && (len = getdelim(&child, &cap, ' ', f)) > 1) {
+		child[len - 1] = '\0';
+		if (is_waiting(child))
+			(*ret_waiting)++;
+		else
+			(*ret_vms)++;
+	}
 }
 
 /*
  * The daemon has a directory of its own open in each hierarchy, its VMs' are
  * below that.
  */
-static unsigned count_cgroups(pid_t pid)
+static unsigned count_cgroups(pid_t pid, unsigned *ret_hierarchies)
 {
 	char path[PATH_MAX], fds[32], to[PATH_MAX];
 	unsigned n = 0;
@@ -72,6 +90,7 @@ static unsigned count_cgroups(pid_t pid)
 	DIR *dir;
 
 	snprintf(fds, sizeof(fds), "/proc/%d/fd", (int)pid);
+	*ret_hierarchies = 0;
 	dir = opendir(fds);
 	while (dir && (e = readdir(dir))) {
 		ssize_t len;
@@ -81,8 +100,10 @@ static unsigned count_cgroups(pid_t pid)
 		if (len <= 0)
 			continue;
 		to[len] = '\0';
-		if (strncmp(to, "/sys/fs/cgroup/", 15) == 0)
-			n += count_entries(to, true);
+		if (strncmp(to, "/sys/fs/cgroup/", 15) != 0)
+			continue;
+		n += count_entries(to, true);
+		(*ret_hierarchies)++;
 	}
 	if (dir)
 		closedir(dir);
@@ -130,12 +151,22 @@ static unsigned count_mounts(pid_t pid)
 	return n;
 }
 
+static unsigned less(unsigned a, unsigned b)
+{
+	return a > b ? a - b : 0;
+}
+
 void leftovers_count(const struct leftovers_daemon *d, struct leftovers *ret)
 {
-	ret->n[LEFT_FDS] = count_fds(d->pid);
-	ret->n[LEFT_PROCESSES] = count_children(d->pid);
-	ret->n[LEFT_CGROUPS] = count_cgroups(d->pid);
-	ret->n[LEFT_UIDS] = count_uids(d);
+	unsigned hierarchies;
+
+	count_children(d->pid, &ret->n[LEFT_PROCESSES], &ret->waiting);
+	/* Its socket, its pidfd, what it signals. */
+	ret->n[LEFT_FDS] = less(count_fds(d->pid), 3 * ret->waiting);
+	ret->n[LEFT_CGROUPS] = count_cgroups(d->pid, &hierarchies);
+	ret->n[LEFT_CGROUPS] =
+		less(ret->n[LEFT_CGROUPS], hierarchies * ret->waiting);
+	ret->n[LEFT_UIDS] = less(count_uids(d), ret->waiting);
 	ret->n[LEFT_MOUNTS] = count_mounts(d->pid);
 	ret->n[LEFT_LINKS] = count_entries("/sys/class/net", false);
 }

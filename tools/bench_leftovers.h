@@ -3,6 +3,7 @@
 /*
  * What VMs might leave behind, counted: before the first of them and after the
  * last one of it is gone. Host-wide where the kernel does not say whose it is.
+ * What waits in the daemon's pool, and what that has, does not count.
  */
 
 #include <stdbool.h>
@@ -25,6 +26,7 @@ enum leftover {
 
 struct leftovers {
 	unsigned n[LEFTOVERS];
+	unsigned waiting; /* in the pool, not counted in n */
 };
 
 const char *leftover_name(enum leftover what);
