@@ -240,7 +240,7 @@ enum api_event_kind {
 	API_EVENT_DELETED,
 	API_EVENT_OOM,       /* its process was killed: no memory was left */
 	API_EVENT_THROTTLED, /* a rate limiter has begun to hold it back */
-	API_EVENT_ADOPTED, /* by this daemon: it was another's */
+	API_EVENT_ADOPTED,   /* by this daemon: it was another's */
 	API_EVENTS
 };
 

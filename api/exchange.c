@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 /*
@@ -303,50 +302,6 @@ static void refuse_body(struct exchange *x)
 	x->refused = true;
 }
 
-/* How a body's end is told. */
-struct framing {
-	unsigned lengths, codings;
-	bool chunked;
-};
-
-static enum MHD_Result take_header(
-	void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
-{
-	struct framing *f = arg;
-
-	(void)kind;
-	if (strcasecmp(key, "Content-Length") == 0)
-		f->lengths++;
-	if (strcasecmp(key, "Transfer-Encoding") == 0) {
-		f->codings++;
-		f->chunked = value && strcasecmp(value, "chunked") == 0;
-	}
-	return MHD_YES;
-}
-
-/* Two answers to where the body ends: somebody before us may have believed the
- * other one (RFC 9112, 6.3). */
-static void check_framing(struct exchange *x)
-{
-	struct framing f = {0};
-	struct error err;
-
-	MHD_get_connection_values(x->conn, MHD_HEADER_KIND, take_header, &f);
-	if (f.lengths > 1)
-		error_field(&err, EINVAL, "Content-Length", "is given twice");
-	else if (f.lengths && f.codings)
-		error_field(&err, EINVAL, "Content-Length",
-			"is given beside Transfer-Encoding");
-	else if (f.codings > 1 || (f.codings && !f.chunked))
-		error_field(&err, EINVAL, "Transfer-Encoding",
-			"must be chunked, and given once");
-	else
-		return;
-	request_reply_error(&x->req, &err);
-	x->refused = true;
-	x->ambiguous = true;
-}
-
 /* What the head alone tells: a response now means the body is not kept. */
 static void take_head(struct exchange *x, const char *method, const char *url)
 {
@@ -364,8 +319,11 @@ static void take_head(struct exchange *x, const char *method, const char *url)
 	MHD_get_connection_values(
 		x->conn, MHD_GET_ARGUMENT_KIND, take_parameter, x);
 	x->refused = x->response != NULL;
-	if (!x->refused)
-		check_framing(x);
+	if (!x->refused && framing_check(x->conn, &err) < 0) {
+		request_reply_error(&x->req, &err);
+		x->refused = true;
+		x->ambiguous = true;
+	}
 	if (!x->refused && length &&
 		strtoull(length, NULL, 10) > x->req.route->body_max)
 		refuse_body(x);
@@ -449,7 +407,15 @@ static struct exchange *exchange_new(
 	x->req.op.done = on_done;
 	x->hangup = (struct hangup){s, conn, on_gone, false};
 	s->open_requests++;
+	port_busy(conn, true);
 	return x;
+}
+
+static bool is_orphan(struct MHD_Connection *conn)
+{
+	const char *id;
+
+	return port_of(conn, &id) && !id;
 }
 
 enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,
@@ -474,6 +440,9 @@ enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,
 		return take_body(x, data, n);
 	}
 	if (!x->dispatched && !x->refused) {
+		/* While its body came, its VM may have gone. */
+		if (is_orphan(conn))
+			return MHD_NO;
 		x->dispatched = true;
 		dispatch(x);
 		if (x->suspended)
@@ -488,10 +457,10 @@ void exchange_completed(void *server, struct MHD_Connection *conn, void **slot,
 	struct exchange *x = *slot;
 	struct api_server *s = server;
 
-	(void)conn;
 	(void)why;
 	if (!x)
 		return;
+	port_busy(conn, false);
 	if (x->streamed)
 		count_time(x);
 	hangup_unwatch(&x->hangup);

@@ -46,9 +46,15 @@ void hangup_unwatch(struct hangup *h);
 void port_on_connection(void *server, struct MHD_Connection *conn, void **slot,
 	enum MHD_ConnectionNotificationCode what);
 bool port_of(struct MHD_Connection *conn, const char **ret_id);
+/* It has a request, or that is answered completely. */
+void port_busy(struct MHD_Connection *conn, bool busy);
 /* A request there is answered; fault: NULL: none, or no memory for it. */
 void port_served(struct api_server *s, struct MHD_Connection *conn,
 	const struct request *r, unsigned status, const char *fault);
+
+/* framing.c: fails when there are two answers to where a request's body ends:
+ * somebody before us may have believed the other one (RFC 9112, 6.3). */
+int framing_check(struct MHD_Connection *conn, struct error *err);
 
 /* microhttpd's callbacks (exchange.c). */
 enum MHD_Result exchange_access(void *server, struct MHD_Connection *conn,

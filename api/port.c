@@ -18,6 +18,7 @@ struct port_connection {
 	LIST_ENTRY(port_connection) link;
 	struct api_port *port; /* NULL: its VM is gone */
 	int fd;
+	bool busy; /* a request of it has not been answered completely */
 };
 
 struct api_port {
@@ -104,11 +105,34 @@ void port_on_connection(void *server, struct MHD_Connection *conn, void **slot,
 	}
 }
 
-bool port_of(struct MHD_Connection *conn, const char **ret_id)
+static struct port_connection *find(struct MHD_Connection *conn)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
 		conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	const struct port_connection *c = info ? info->socket_context : NULL;
+
+	return info ? info->socket_context : NULL;
+}
+
+/* Nothing more comes in; microhttpd sees its end. */
+static void end_if_gone(struct port_connection *c)
+{
+	if (!c->port && !c->busy)
+		shutdown(c->fd, SHUT_RD);
+}
+
+void port_busy(struct MHD_Connection *conn, bool busy)
+{
+	struct port_connection *c = find(conn);
+
+	if (!c)
+		return;
+	c->busy = busy;
+	end_if_gone(c);
+}
+
+bool port_of(struct MHD_Connection *conn, const char **ret_id)
+{
+	const struct port_connection *c = find(conn);
 
 	*ret_id = c && c->port ? c->port->id : NULL;
 	return c != NULL;
@@ -143,8 +167,7 @@ void api_port_destroy(struct api_port *p)
 	while ((c = LIST_FIRST(&p->connections))) {
 		LIST_REMOVE(c, link);
 		c->port = NULL;
-		/* Only what it would still say: an answer goes out whole. */
-		shutdown(c->fd, SHUT_RD);
+		end_if_gone(c);
 	}
 	free(p);
 }

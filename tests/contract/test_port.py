@@ -36,7 +36,7 @@ class Port:
 class Ports(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Mayflyd(EXE)
+        cls.daemon = Mayflyd(EXE, "--pool", "0")
         cls.addClassCleanup(cls.daemon.__exit__, None, None, None)
         cls.kernel = os.path.join(GUESTS, "puppet.elf")
         cls.path = os.path.join(cls.daemon.dir, "a.sock")
@@ -222,6 +222,19 @@ class Ports(unittest.TestCase):
         self.assertEqual(self.ok("GET", "/")["state"], "Not started")
         self.daemon.wait_for("closed connections", lambda: len(os.listdir(
             f"/proc/{self.daemon.process.pid}/fd")) < fds)
+
+    def test_a_request_on_its_way_does_not_reach_the_next_of_its_name(self):
+        self.make()
+        body = json.dumps({"kernel_image_path": self.kernel}).encode()
+        with self.port.connect() as s, s.makefile("rb") as stream:
+            s.sendall(head("PUT", "/boot-source", len(body)) + body[:5])
+            # It has been read when another's answer is there.
+            self.ok("GET", "/")
+            self.daemon.delete("/v1/vms/a")
+            self.make()
+            s.sendall(body[5:])
+            self.assertEqual(stream.read(), b"")
+        self.assertNotIn("boot-source", self.daemon.get("/v1/vms/a").json())
 
     def test_a_failed_start_leaves_it(self):
         empty = os.path.join(self.daemon.dir, "empty")

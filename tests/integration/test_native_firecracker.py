@@ -197,6 +197,22 @@ def test_firecracker_accepts_what_is_harmless(t):
 
 
 @native()
+def test_firecrackers_come_in_bursts(t):
+    """A socket that can be seen can be talked to, however many come at once."""
+    socks = [t.path(f"b{i}") for i in range(24)]
+    programs = [launch(t, "--api-sock", s, "--id", f"burst-{i}")
+                for i, s in enumerate(socks)]
+    for i, sock in enumerate(socks):
+        eventually(sock, lambda s=sock: os.path.exists(s), interval=0)
+        api = mayfly.Api(sock)
+        assert api.ok("GET", "/")["id"] == f"burst-{i}"
+        configure(api, guest("shutdown"))
+        start(api)
+    assert [p.wait(20) for p in programs] == [0] * len(programs)
+    no_vms(t)
+
+
+@native()
 def test_firecracker_finds_a_name_unless_it_has_one(t):
     a = launch(t, "--api-sock", t.path("a"))
     first = api_at(t.path("a")).ok("GET", "/")["id"]
