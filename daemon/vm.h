@@ -121,8 +121,8 @@ struct vm {
 	struct vm *hash_next;
 	struct vm_env *env;
 	char id[VM_ID_MAX + 1];
-	uint64_t number; /* in the order of creation, over restarts too */
 	enum vm_state state;
+	uint64_t number; /* in the order of creation, over restarts too */
 	struct vm_config config;
 	struct vm_images images; /* closed once it runs */
 	struct vsock_uds uds;    /* of config.vsock; its path, until it ends */
@@ -134,6 +134,7 @@ struct vm {
 
 	/* From the start on. */
 	bool remove_if_start_fails; /* as its record says, too */
+	bool ready_told; /* the guest said it is ready, and so did we */
 	struct api_op *start_op;
 	struct loop_timer start_timer;
 	struct error start_err; /* code 0: none yet */
@@ -150,8 +151,6 @@ struct vm {
 	struct vm_pendings requests, waiters, deleters;
 	struct log_limit events_limit, unasked_limit;
 	struct vm_vsock_asks vsock_asks;
-	bool ready_told; /* the guest said it is ready, and so did we */
-
 	struct vm_exit exit;
 
 	/* The process's memory as it was at that time (sampler.c). */
