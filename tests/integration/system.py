@@ -2,6 +2,7 @@
 in namespaces by tools/lib/system-boot."""
 
 import functools
+import itertools
 import os
 import shutil
 import subprocess
@@ -129,9 +130,11 @@ class Vm(mayfly.Vm):
     def __init__(self, system, vm_id):
         # pylint: disable=super-init-not-called
         self.daemon, self.id = system, vm_id
-        self.adopt()
-
-    def adopt(self):
-        """Its daemon may be another one now."""
         self.console = None
-        self._commands = iter(range(1, 1000))
+        self._commands = itertools.count(1)
+
+    def reconnect(self):
+        """Its daemon is another one now."""
+        if self.console:
+            self.console.close()
+        self.console = None

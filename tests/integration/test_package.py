@@ -44,7 +44,9 @@ class Linux:
         vm.expect(GREETING, scaled(20))
 
     def check(self, vm):
-        assert vm.sh("uname -s", scaled(10)) == "Linux"
+        # What the console said before may come first.
+        said = vm.sh("uname -s", scaled(10))
+        assert said.splitlines()[-1] == "Linux", said
 
 
 def runs_linux(build):
@@ -83,6 +85,16 @@ class Installed:
 
     def some_vm(self):
         return self.vms[0] if self.vms else self.boot("first")
+
+    def daemon_pid(self):
+        return int(self.system.show("mayfly.service", "MainPID"))
+
+    def check_kept(self, vm, pid):
+        """The guest runs on in the same process, for whoever serves it now."""
+        now = vm.get()
+        assert (now["state"], now["pid"]) == ("Running", pid), now
+        vm.reconnect()
+        self.guest.check(vm)
 
     def journal(self, *more):
         return self.system.run("journalctl", "--unit", "mayfly.service",
@@ -151,6 +163,54 @@ def test_package_lets_its_group_boot_a_guest_and_nobody_else(t):
 
 
 @package()
+def test_package_keeps_guests_over_a_restart_of_the_service(t):
+    it = installed(t)
+    vm = it.some_vm()
+    pid, daemon = vm.pid, it.daemon_pid()
+    it.system.run("systemctl", "restart", "mayfly.service")
+    assert it.daemon_pid() != daemon
+    it.check_kept(vm, pid)
+    assert it.system.show("mayfly.service", "StatusText") == "1 VM"
+
+
+@package()
+def test_package_restarts_a_daemon_that_dies_and_keeps_guests(t):
+    it = installed(t)
+    vm = it.some_vm()
+    pid, daemon = vm.pid, it.daemon_pid()
+    it.system.run("systemctl", "kill", "--kill-whom=main",
+                  "--signal=SIGKILL", "mayfly.service")
+    eventually("another daemon", lambda: it.daemon_pid() not in (0, daemon)
+               and it.system.is_active("mayfly.service"), scaled(20))
+    it.check_kept(vm, pid)
+
+
+@package()
+def test_package_starts_its_service_when_somebody_connects(t):
+    it = installed(t)
+    vm = it.some_vm()
+    pid = vm.pid
+    it.system.run("systemctl", "stop", "mayfly.service")
+    assert not it.system.is_active("mayfly.service")
+    assert it.system.processes("mayflyd") == {}
+    answer = json.loads(it.mayfly("ps"))
+    assert [x["id"] for x in answer] == [vm.id], answer
+    assert it.system.is_active("mayfly.service")
+    it.check_kept(vm, pid)
+
+
+@package()
+def test_package_keeps_guests_over_an_upgrade(t):
+    it = installed(t)
+    vm = it.some_vm()
+    pid, daemon = vm.pid, it.daemon_pid()
+    # dpkg does for the same version what it does for another.
+    it.system.run("dpkg", "--install", it.deb, timeout=60)
+    assert it.daemon_pid() != daemon
+    it.check_kept(vm, pid)
+
+
+@package()
 def test_package_can_be_removed_and_purged_without_a_trace(t):
     it = installed(t)
     system = it.system
@@ -161,8 +221,7 @@ def test_package_can_be_removed_and_purged_without_a_trace(t):
     # The guest went with it, and so did whatever is called Mayfly.
     assert system.processes("mayfly") == {}, system.processes("mayfly")
     assert system.cgroups("mayfly") == [], system.cgroups("mayfly")
-    if vm.console:
-        vm.console.close()
+    vm.reconnect()
     system.run("dpkg", "--purge", "mayfly", timeout=60)
     for user in "member", "stranger":
         system.run("userdel", user)
@@ -176,3 +235,13 @@ def test_package_can_be_removed_and_purged_without_a_trace(t):
     assert units == "", units
     assert os.path.exists(f"/proc/{system.pid}")
     t.file.installed = None
+
+
+@package()
+def test_package_ends_its_guests_when_the_host_shuts_down(t):
+    it = Installed(t)
+    t.explain(lambda: it.journal("--lines", "40"))
+    it.boot("last")
+    it.system.run("systemctl", "poweroff")
+    # systemd would wait 90 s for what is left.
+    eventually("the system is down", lambda: not it.system.alive(), 60)
