@@ -48,5 +48,5 @@ int memory_sample_read(int fd, struct memory_sample *ret)
 	if (n < 0)
 		return -errno;
 	text[n] = '\0';
-	return n == 0 ? -ESRCH : memory_sample_parse(text, ret);
+	return memory_sample_parse(text, ret);
 }

@@ -82,7 +82,7 @@ static void look_at_all(const struct look *l, const struct vm_shared *s,
 		if (limits(&c->pmem[i].rate_limiter))
 			look_at(l, &s->pmem[i].throttled, &seen->pmem[i],
 				"pmem", c->pmem[i].id, NULL);
-	if (c->entropy.there && limits(&c->entropy.rate_limiter))
+	if (limits(&c->entropy.rate_limiter))
 		look_at(l, &s->rng.throttled, &seen->entropy, "entropy", NULL,
 			NULL);
 	if (limits(&c->serial.rate_limiter))
@@ -93,7 +93,7 @@ static void look_at_all(const struct look *l, const struct vm_shared *s,
 static bool is_limited(const struct vm_config *c)
 {
 	bool any = limits(&c->serial.rate_limiter) ||
-		   (c->entropy.there && limits(&c->entropy.rate_limiter));
+		   limits(&c->entropy.rate_limiter);
 
 	for (unsigned i = 0; i < c->n_drives; i++)
 		any |= limits(&c->drives[i].rate_limiter);
@@ -160,8 +160,7 @@ void throttle_watch_init(struct throttle_watch *w, struct loop *loop,
 
 void throttle_watch_fini(struct throttle_watch *w)
 {
-	if (w->loop)
-		loop_clear_timer(w->loop, &w->timer);
+	loop_clear_timer(w->loop, &w->timer);
 }
 
 void throttle_watch_start(struct throttle_watch *w)

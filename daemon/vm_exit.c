@@ -84,10 +84,12 @@ void vm_record_unseen_exit(struct vm *vm)
 {
 	struct vm_exit *e = &vm->exit;
 
-	e->signal = 0;
-	e->status = 0;
+	/* We killed it, or it was the kernel: a signal, as it says already; or
+	 * it said goodbye. */
 	if (e->reason)
 		return;
+	e->signal = 0;
+	e->status = 0;
 	if (read_last_words(vm))
 		return;
 	e->reason = VM_EXIT_CRASHED;
@@ -215,6 +217,8 @@ static void note_oom(struct vm *vm)
 		!jail_oom_killed(vm->env->procs.jail, &vm->process.jail))
 		return;
 	vm->exit.reason = VM_EXIT_KILLED;
+	vm->exit.status = -1;
+	vm->exit.signal = SIGKILL;
 	snprintf(vm->exit.detail, sizeof(vm->exit.detail),
 		"the host's kernel killed it: out of memory");
 	vm_publish(vm, API_EVENT_OOM);

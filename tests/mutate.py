@@ -82,6 +82,11 @@ TARGETS = {
     "api/rate_limiter.c": ("test_fields", [
         "api/fields.c", "api/errors.c", "api/json.c", "api/json_check.c",
         "base/text.c"]),
+    "base/histogram.c": ("test_histogram", []),
+    "daemon/memory_sample.c": ("test_memory_sample", []),
+    "daemon/throttle.c": ("test_throttle", [
+        "daemon/output.c", "daemon/ring.c", "daemon/loop.c",
+        "daemon/events.c", "daemon/registry.c"]),
     "virtio/vsock_buf.c": ("test_vsock_buf", ["virtio/iovs.c"]),
     "virtio/vsock_pkt.c": ("test_vsock_pkt", ["virtio/iovs.c"]),
     "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
@@ -119,6 +124,15 @@ NEVER = "memory does not run out here"
 NO_DEVICE = "there is no block device here"
 ZEROS = "equal: what is not there is all zeros"
 EQUIVALENT = {
+    ("daemon/memory_sample.c", "edge", "n < 0"):
+        "equal: what is empty is not one, either",
+    ("daemon/throttle.c", "gone", "!vm->throttle_seen"): NEVER,
+    ("daemon/throttle.c", "edge",
+     "loop_set_timer(w->loop, &w->timer, now_ns + THROTTLE_LOOK_NS) < 0"):
+        NEVER,
+    ("daemon/throttle.c", "gone",
+     "loop_set_timer(w->loop, &w->timer, now_ns + THROTTLE_LOOK_NS) < 0"):
+        NEVER,
     ("virtio/memdev.c", "gone", "budget-- == 0"):
         "only a driver that goes on adding while it is served could tell",
     ("virtio/pmem.c", "gone", "!p->running"):

@@ -5,9 +5,10 @@ import os
 import time
 
 import images
+import mayfly
 import proc
 from guests import puppet
-from harness import Skip, eventually, native
+from harness import Skip, eventually, native, program
 
 
 class Events:
@@ -44,11 +45,9 @@ def memory_files(vm):
     raise Skip("this host's cgroups do not limit memory")
 
 
-@native()
-def test_oom_is_told(t):
-    vm = puppet(t, mem_mib=16)
+def eat_too_much(vm):
+    """The guest writes to 10 MiB, of which its host gives it 4."""
     limit, usage = memory_files(vm)
-    # Room for 4 MiB more; the guest writes to 10.
     with open(usage, encoding="ascii") as f:
         room = int(f.read()) + 4 * images.MIB
     with open(limit, "w", encoding="ascii") as f:
@@ -64,7 +63,24 @@ def test_oom_is_told(t):
     events.close()
     assert vm.exit == {"reason": "killed", "signal": 9,
                        "detail": oom["detail"]}, vm.exit
-    assert "eaten" not in vm.console.text()
+    assert b"eaten" not in vm.output()
+
+
+@native()
+def test_oom_is_told(t):
+    eat_too_much(puppet(t, mem_mib=16))
+
+
+@native()
+def test_oom_of_an_adopted_vm_is_told(t):
+    daemon = t.own_daemon()
+    vm = puppet(t, daemon=daemon, mem_mib=16)
+    vm.console.close()
+    daemon.process.kill()
+    daemon.process.wait()
+    vm.daemon = mayfly.Daemon(program(t.build), daemon.dir)
+    t.cleanup(vm.daemon.close)
+    eat_too_much(vm)
 
 
 @native()

@@ -124,6 +124,45 @@ def test_metrics_histograms_add_up(t):
     assert got[put] > before.get(put, 0)
 
 
+@native()
+def test_metrics_time_requests_by_route_and_status(t):
+    daemon = t.own_daemon()
+
+    def count(method, route, status):
+        reply = daemon.api.request("GET", "/metrics").body.decode()
+        return samples(reply).get(
+            ("mayfly_api_request_duration_seconds_count",
+             labels(method=method, route=route, status=status)), 0)
+
+    def total(method, route, status):
+        reply = daemon.api.request("GET", "/metrics").body.decode()
+        return samples(reply)[
+            ("mayfly_api_request_duration_seconds_sum",
+             labels(method=method, route=route, status=status))]
+    vm = guests.puppet(t, daemon=daemon)
+    assert count("PUT", "/v1/vms/{id}", "2xx") == 1
+    assert 0 < total("PUT", "/v1/vms/{id}", "2xx") < 10
+    # What it waited for counts: here, for the end of a VM that goes on.
+    daemon.api.request("GET", vm.url("wait?timeout_ms=300"))
+    assert 0.3 <= total("GET", "/v1/vms/{id}/wait", "2xx") < 10
+    assert daemon.api.request("GET", "/v1/vms/none").status == 404
+    assert daemon.api.request("PUT", vm.url("actions"), "{").status == 400
+    assert daemon.api.request("GET", "/none").status == 404
+    assert count("GET", "/v1/vms/{id}", "4xx") == 1
+    assert count("PUT", "/v1/vms/{id}/actions", "4xx") == 1
+    assert count("", "", "4xx") == 1
+    assert count("GET", "/metrics", "2xx") > 5
+    # What has no end has no time: the console is followed, and the events.
+    conn, answer = daemon.api.stream(f"/v1/events?vm={vm.id}&after=0")
+    assert answer.readline()
+    conn.close()
+    vm.console.close()
+    assert count("GET", "/v1/events", "2xx") == 0
+    assert count("GET", "/v1/vms/{id}/console", "2xx") == 0
+    daemon.api.request("GET", vm.url("console"))
+    assert count("GET", "/v1/vms/{id}/console", "2xx") == 1
+
+
 def documented():
     """{name: (type, labels)} of openapi/metrics.md."""
     page = os.path.join(os.path.dirname(os.path.abspath(__file__)),

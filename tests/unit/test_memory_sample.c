@@ -58,6 +58,17 @@ START_TEST(what_is_not_one_is_refused)
 }
 END_TEST
 
+START_TEST(an_empty_file_is_not_one)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct memory_sample m;
+
+	errno = 0;
+	ck_assert_int_eq(memory_sample_read(fd, &m), -EPROTO);
+	close(fd);
+}
+END_TEST
+
 START_TEST(what_a_process_touches_is_seen)
 {
 	const size_t size = (size_t)32 << 20;
@@ -93,6 +104,7 @@ int main(void)
 	tcase_add_test(t, lines_a_kernel_does_not_have_are_not_missed);
 	tcase_add_loop_test(t, what_is_not_one_is_refused, 0,
 		sizeof(not_it) / sizeof(not_it[0]));
+	tcase_add_test(t, an_empty_file_is_not_one);
 	tcase_add_test(t, what_a_process_touches_is_seen);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);

@@ -1,5 +1,7 @@
 #include "daemon/throttle.h"
 
+#include "base/clock.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,21 +113,27 @@ START_TEST(each_limiter_is_told_of_by_its_name)
 }
 END_TEST
 
+/* Which do not limit: a size or a time of 0. */
+static const struct vm_rate_limiter no_limits[] = {
+	{.ops = {.size = 10}, .bandwidth = {.refill_time_ms = 100}},
+	{.bandwidth = {.size = 10}, .ops = {.refill_time_ms = 100}},
+};
+
 /* A VMM that was taken over counts what it likes. */
 START_TEST(who_has_no_limiter_is_not_looked_at)
 {
-	*limiter(_i) = (struct vm_rate_limiter){
-		.ops = {.size = 10, .refill_time_ms = 0}};
-	limiter(_i)->bandwidth.refill_time_ms = 100;
+	int i = _i / 2;
+
+	*limiter(i) = no_limits[_i % 2];
 	throttle_look(vm, 1, 1 * S);
-	*counter(_i) = 3;
+	*counter(i) = 3;
 	throttle_look(vm, 1, 2 * S);
 	ck_assert_uint_eq(n_events, 0);
 	ck_assert_ptr_null(vm->throttle_seen);
 	/* Another device's limiter does not change that. */
-	*limiter((_i + 1) % N_LIMITERS) = a_limit;
+	*limiter((i + 1) % N_LIMITERS) = a_limit;
 	throttle_look(vm, 1, 3 * S);
-	*counter(_i) = 4;
+	*counter(i) = 4;
 	throttle_look(vm, 1, 4 * S);
 	ck_assert_uint_eq(n_events, 0);
 }
@@ -204,6 +212,71 @@ START_TEST(a_vm_that_does_not_run_yet_is_left_alone)
 }
 END_TEST
 
+/* ---- the daemon's second ---- */
+
+static struct registry reg;
+static struct events *events;
+static struct throttle_watch watch;
+static struct loop_timer end;
+
+static void on_end(struct loop_timer *t)
+{
+	(void)t;
+	loop_stop(loop);
+}
+
+static int prepare(void *arg)
+{
+	(void)arg;
+	return -1;
+}
+
+static void run_for(uint64_t ns)
+{
+	end.fire = on_end;
+	loop_set_timer(loop, &end, clock_ns() + ns);
+	loop_run(loop, prepare, NULL);
+}
+
+static void wake(struct api_reader *r)
+{
+	(void)r;
+}
+
+START_TEST(it_looks_once_a_second_while_somebody_follows)
+{
+	struct api_reader r = {.wake = wake};
+	uint64_t since;
+
+	*limiter(0) = a_limit;
+	*counter(0) = 7;
+	ck_assert_int_eq(registry_init(&reg), 0);
+	registry_add(&reg, vm);
+	events = events_create();
+	throttle_watch_init(&watch, loop, &reg, events);
+	events_reader_open(events, &r, NULL);
+	throttle_watch_start(&watch);
+	since = watch.since_ns;
+	ck_assert_uint_gt(since, 0);
+	*counter(0) = 8;
+	run_for(THROTTLE_LOOK_NS / 2);
+	/* Another follower changes nothing. */
+	throttle_watch_start(&watch);
+	ck_assert_uint_eq(watch.since_ns, since);
+	ck_assert_uint_eq(n_events, 0);
+	run_for(THROTTLE_LOOK_NS * 7ull / 10);
+	ck_assert_uint_eq(n_events, 1);
+	events_reader_close(&r);
+	run_for(THROTTLE_LOOK_NS);
+	ck_assert_uint_eq(watch.since_ns, 0);
+	ck_assert_uint_eq(watch.timer.at, 0);
+	throttle_watch_fini(&watch);
+	events_destroy(events);
+	registry_remove(&reg, vm);
+	registry_fini(&reg);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("throttle");
@@ -215,11 +288,12 @@ int main(void)
 	tcase_add_loop_test(
 		t, each_limiter_is_told_of_by_its_name, 0, N_LIMITERS);
 	tcase_add_loop_test(
-		t, who_has_no_limiter_is_not_looked_at, 0, N_LIMITERS);
+		t, who_has_no_limiter_is_not_looked_at, 0, 2 * N_LIMITERS);
 	tcase_add_test(t, it_is_told_once_until_it_has_been_quiet);
 	tcase_add_test(t, what_was_before_somebody_followed_is_not_told);
 	tcase_add_test(t, of_a_new_vm_all_is_told);
 	tcase_add_test(t, a_vm_that_does_not_run_yet_is_left_alone);
+	tcase_add_test(t, it_looks_once_a_second_while_somebody_follows);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
