@@ -1,6 +1,8 @@
 #include "api/firecracker.h"
 #include "api/resources.h"
 
+#include <errno.h>
+
 /* What a VM's own socket has beside the VM's resources. */
 
 void instance_get(struct request *r)
@@ -28,4 +30,13 @@ void firecracker_version_get(struct request *r)
 
 	json_add_string(o, "firecracker_version", FIRECRACKER_VERSION);
 	request_reply_json(r, 200, o);
+}
+
+/* Said in words, where "no such resource" would be true as well. */
+void snapshot_put(struct request *r)
+{
+	struct error err;
+
+	error_field(&err, ENOTSUP, "snapshot", "is not supported yet");
+	request_reply_error(r, &err);
 }

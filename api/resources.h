@@ -172,6 +172,7 @@ struct json_object *vm_metrics_write(const struct vm_config *c);
 /* firecracker.c: what a VM's own socket has beside the VM's resources. */
 void instance_get(struct request *r);
 void firecracker_version_get(struct request *r);
+void snapshot_put(struct request *r);
 
 /* labels.c */
 int labels_read(struct json_object *o, struct vm_config *c, struct error *err);

@@ -74,6 +74,10 @@ static const struct route routes[] = {
 	{"GET", VM "/wait", wait_get, .query = {"timeout_ms"}},
 	{"GET", "/", instance_get, .where = AT_PORT},
 	{"GET", "/version", firecracker_version_get, .where = AT_PORT},
+	{"PUT", "/snapshot/create", snapshot_put, BODY_JSON, API_BODY_MAX,
+		.where = AT_PORT},
+	{"PUT", "/snapshot/load", snapshot_put, BODY_JSON, API_BODY_MAX,
+		.where = AT_PORT},
 };
 
 #define N_ROUTES (sizeof(routes) / sizeof(routes[0]))

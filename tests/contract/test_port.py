@@ -99,7 +99,9 @@ class Ports(unittest.TestCase):
         self.make()
         self.refused("PATCH", "/vm", {"state": "Paused"}, "not been started")
         self.refused("GET", "/balloon", says="no balloon")
-        self.refused("PUT", "/snapshot/create", {}, "no such resource")
+        for path in ("/snapshot/create", "/snapshot/load"):
+            self.refused("PUT", path, {}, "snapshot: is not supported yet")
+        self.refused("PUT", "/drives", {}, "no such resource")
         self.refused("POST", "/actions", {}, "does not take this method")
         self.refused("PUT", "/actions", b"", "needs a body")
         self.refused("PUT", "/actions", b"{", "")

@@ -196,7 +196,7 @@ def test_firecracker_accepts_what_is_harmless(t):
     assert "--no-seccomp" in err and "--boot-timer" in err, err
 
 
-@native()
+@native(limit=180)
 def test_firecrackers_come_in_bursts(t):
     """A socket that can be seen can be talked to, however many come at once."""
     socks = [t.path(f"b{i}") for i in range(24)]
