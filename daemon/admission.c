@@ -32,6 +32,7 @@ void admission_init(struct admission *a, uint64_t memory_reserve_bytes)
 {
 	*a = (struct admission){.proc = "/proc",
 		.cgroup = "/sys/fs/cgroup",
+		.clock = clock_ns,
 		.memory_reserve_bytes = memory_reserve_bytes,
 		.limit = LOG_LIMIT(1, 1)};
 }
@@ -231,7 +232,7 @@ static int refuse(const struct admission *a, enum room what,
 int admission_take(struct admission *a, const struct vm_config *c, bool start,
 	struct error *err)
 {
-	uint64_t need[ROOMS], now = clock_ns();
+	uint64_t need[ROOMS], now = a->clock();
 	enum room what;
 	uint32_t held_back;
 
@@ -245,7 +246,7 @@ int admission_take(struct admission *a, const struct vm_config *c, bool start,
 	}
 	if (what != ROOMS) {
 		refuse(a, what, need, err);
-		if (log_limit_ok(&a->limit, clock_ns(), &held_back))
+		if (log_limit_ok(&a->limit, now, &held_back))
 			log_warn("no_room", "missing=%s held_back=%u",
 				(const char *const[]){
 					"files", "threads", "memory"}[what],

@@ -22,6 +22,7 @@ enum room { ROOM_FDS, ROOM_TASKS, ROOM_MEMORY, ROOMS };
 
 struct admission {
 	const char *proc, *cgroup; /* "/proc", "/sys/fs/cgroup" */
+	uint64_t (*clock)(void);   /* clock_ns() */
 	uint64_t memory_reserve_bytes;
 	uint64_t looked_ns;   /* 0: never */
 	uint64_t left[ROOMS]; /* bytes for memory */

@@ -15,10 +15,18 @@
 
 #define MIB (1u << 20)
 
+#define MS 1000000u
+
+static uint64_t now_ns;
 static char dir[64], cgroup[80];
 static struct admission a;
 static struct vm_config config;
 static struct error err;
+
+static uint64_t now(void)
+{
+	return now_ns;
+}
 
 static void put(const char *name, const char *text)
 {
@@ -47,6 +55,8 @@ static void set_up(void)
 	admission_init(&a, 100ull * MIB);
 	a.proc = dir;
 	a.cgroup = cgroup;
+	a.clock = now;
+	now_ns = 1000000000u;
 	put("loadavg", "0.00 0.01 0.05 1/500 4711\n");
 	put("sys/kernel/pid_max", "4194304\n");
 	put("sys/kernel/threads-max", "100000\n");
@@ -181,13 +191,27 @@ START_TEST(what_cannot_be_looked_up_stops_nobody)
 }
 END_TEST
 
-START_TEST(what_has_become_free_is_seen)
+START_TEST(what_has_become_free_is_seen_soon)
 {
+	put("meminfo", "MemAvailable: 103424 kB\n"); /* 101 MiB */
+	ck_assert_uint_eq(let_in(true, 10), 1);
+	/* That one goes again: nobody is sent away on old news. */
+	now_ns += 5 * MS - 1;
+	ck_assert_uint_eq(let_in(true, 10), 0);
+	now_ns += 1;
+	ck_assert_uint_eq(let_in(true, 10), 1);
+}
+END_TEST
+
+START_TEST(what_has_become_scarce_is_seen_soon)
+{
+	ck_assert_uint_eq(let_in(true, 1), 1);
 	put("meminfo", "MemAvailable: 1 kB\n");
-	assert_refused("memory");
-	put("meminfo", "MemAvailable: 2048000 kB\n");
-	a.looked_ns = 1; /* long ago */
-	ck_assert_int_eq(admission_take(&a, &config, true, &err), 0);
+	a.looked_ns = now_ns;
+	now_ns += 100 * MS - 1;
+	ck_assert_uint_eq(let_in(true, 1), 1);
+	now_ns += 1;
+	ck_assert_uint_eq(let_in(true, 1), 0);
 }
 END_TEST
 
@@ -226,7 +250,8 @@ int main(void)
 	tcase_add_test(t, own_cgroup_must_take_one_more);
 	tcase_add_test(t, files_count_against_their_limit);
 	tcase_add_test(t, what_cannot_be_looked_up_stops_nobody);
-	tcase_add_test(t, what_has_become_free_is_seen);
+	tcase_add_test(t, what_has_become_free_is_seen_soon);
+	tcase_add_test(t, what_has_become_scarce_is_seen_soon);
 	tcase_add_test(t, errors_of_room_are_told_from_the_hosts_other_ones);
 	tcase_add_test(t, default_reserve_is_a_share_with_a_bound);
 	suite_add_tcase(s, t);
