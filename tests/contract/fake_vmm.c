@@ -423,6 +423,8 @@ static void lie_in_page(unsigned how)
 		__ATOMIC_SEQ_CST);
 	shared->moments[VM_MOMENT_FIRST_ENTRY] = UINT64_MAX - how;
 	shared->vcpu[0].exits_pio = UINT64_MAX;
+	memset(shared->blk, 0xff, sizeof(shared->blk));
+	memset(shared->net, 0xff, sizeof(shared->net));
 	memset(&shared->balloon, 0xff, sizeof(shared->balloon));
 	memset(&shared->memory, 0xff, sizeof(shared->memory));
 	fd_notify(wake_fd);

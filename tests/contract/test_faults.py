@@ -432,6 +432,40 @@ class Faults(unittest.TestCase):
             follower.close()
         self.assertEqual(self.type(b"b").status in (204, 409), True)
 
+    def test_lies_are_metrics_of_the_liar_alone(self):
+        disk = os.path.join(self.daemon.dir, "lies")
+        with open(disk, "wb") as f:
+            f.truncate(1 << 20)
+        for vm in ("a", "honest"):
+            self.daemon.put("/v1/vms/" + vm, {
+                "boot-source": self.boot("ok"), "start": True,
+                "drives": [{"drive_id": "d", "path_on_host": disk,
+                            "is_root_device": False,
+                            "is_read_only": True}]})
+        before = self.numbers("honest")
+        self.assertEqual(self.type(b"L1").status, 204)
+        after = self.numbers("a")
+        # Of each op: the buckets, sum and count.
+        name = 'mayfly_vm_drive_request_duration_seconds_bucket{vm="a"'
+        self.assertEqual(sum(n.startswith(name) for n in after), 3 * 15)
+        self.assertEqual(after['mayfly_vm_drive_reads_total{vm="a",drive="d"}'],
+                         str((1 << 64) - 1))
+        for n, value in self.numbers("honest").items():
+            if "console" not in n and "memory" not in n:
+                self.assertEqual(value, before[n], n)
+        # A linter of Prometheus' own reads all of it.
+        done = subprocess.run(["promtool", "check", "metrics"],
+                              input=self.daemon.get("/metrics").body,
+                              capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.daemon.delete("/v1/vms/honest")
+
+    def numbers(self, vm):
+        """What /metrics says of it: {sample: value}."""
+        text = self.daemon.get("/metrics").body.decode()
+        return dict(line.rsplit(" ", 1) for line in text.splitlines()
+                    if f'vm="{vm}"' in line)
+
     def test_the_console_keeps_the_last_mib_and_counts_the_rest(self):
         self.run_vm()
         self.type(b"pfirst")
