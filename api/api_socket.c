@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* "PATH", or an object with more to say. */
 
@@ -64,7 +63,7 @@ int api_socket_read(
 	struct json_object *v, struct vm_config *c, struct error *err)
 {
 	struct vm_api_socket *a = &c->api_socket;
-	struct plain p = {.uid = geteuid(), .gid = getegid()};
+	struct plain p = {.uid = c->host.uid, .gid = c->host.gid};
 	int r;
 
 	vm_api_socket_fini(a);

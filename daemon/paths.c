@@ -97,6 +97,24 @@ int paths_socket_address(int dir_fd, const char *name, char *buf, size_t size)
 	return (size_t)n < size ? 0 : -ENAMETOOLONG;
 }
 
+/* By descriptor: the name may be somebody else's to change by now. */
+int paths_give_socket(const struct vm_host *host, int dir_fd, const char *name)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	if (!host || !(host->uid || host->gid))
+		return 0;
+	fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid())
+		return -EEXIST;
+	return fchownat(fd, "", host->uid, host->gid, AT_EMPTY_PATH) < 0
+		       ? -errno
+		       : 0;
+}
+
 int paths_reopen(int path_fd, int flags)
 {
 	char self[40];

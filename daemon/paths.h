@@ -31,5 +31,9 @@ int paths_look(const struct vm_host *host, const char *path, int *ret_fd);
  */
 int paths_socket_address(int dir_fd, const char *name, char *buf, size_t size);
 
+/* Gives a socket that was just bound to whom the VM's files belong: 0 or a
+ * negative errno. */
+int paths_give_socket(const struct vm_host *host, int dir_fd, const char *name);
+
 /* Opens anew what an O_PATH descriptor stands for. */
 int paths_reopen(int path_fd, int flags);

@@ -39,13 +39,13 @@ static bool is_harmless(dev_t dev)
 
 static int create_file(const struct vm_config *c, const char *path)
 {
-	const struct vm_api_socket *a = &c->api_socket;
+	const struct vm_host *h = &c->host;
 	int fd = paths_open(
 		&c->host, path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600);
 
 	/* To be read by whom the VM is for. */
-	if (fd >= 0 && a->path)
-		(void)!fchown(fd, a->uid, a->gid);
+	if (fd >= 0 && (h->uid || h->gid))
+		(void)!fchown(fd, h->uid, h->gid);
 	return fd;
 }
 

@@ -52,6 +52,7 @@ static int bind_and_listen(
 	_cleanup_close_ int dir = -1;
 	const char *name;
 	struct stat st;
+	int r;
 
 	if (fd < 0)
 		return error_errno(err, errno, "a vsock's socket");
@@ -67,11 +68,12 @@ static int bind_and_listen(
 		u->ino = st.st_ino;
 	}
 	snprintf(u->path, sizeof(u->path), "%s", path);
-	if (listen(fd, BACKLOG) < 0) {
-		int code = errno;
-
+	r = paths_give_socket(u->host, dir, name);
+	if (r == 0 && listen(fd, BACKLOG) < 0)
+		r = -errno;
+	if (r < 0) {
 		vsock_uds_close(u);
-		return refuse(path, code, err);
+		return refuse(path, -r, err);
 	}
 	u->listen_fd = take_fd(&fd);
 	return 0;

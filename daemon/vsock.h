@@ -5,7 +5,8 @@
  * its VMM accepts clients from, and the sockets of host programs at
  * "<uds_path>_<port>", which the VMM has connected by the daemon.
  *
- * The mode of the socket is as the daemon's umask says.
+ * The mode of the socket is as the daemon's umask says; its owner is whom the
+ * VM's files belong to.
  */
 
 #include "base/error.h"

@@ -185,9 +185,10 @@ struct vm_cpu_config {
  * it were a process of that root and working directory.
  */
 struct vm_host {
-	char *path_root; /* no path leads out of it; NULL: the host's root */
-	char *path_base; /* where relative paths begin; NULL: the root */
-	char *netns;     /* where taps are looked for that do not say; NULL */
+	char *path_root;   /* no path leads out of it; NULL: the host's root */
+	char *path_base;   /* where relative paths begin; NULL: the root */
+	char *netns;       /* where taps are looked for that do not say; NULL */
+	uint32_t uid, gid; /* of files made for it; 0: the daemon's own */
 	uint32_t owner_pid; /* the VM ends with this process; 0: with nobody */
 	/* ... which began at this time: field 22 of its /proc/PID/stat. */
 	uint64_t owner_start_time;

@@ -184,6 +184,12 @@ static int add_host(
 	add(host, "path_root", o->path_root);
 	add(host, "path_base", o->path_root ? "/" : cwd);
 	add(host, "netns", o->netns);
+	if (o->uid)
+		json_object_object_add(
+			host, "uid", json_object_new_int64(o->uid));
+	if (o->gid)
+		json_object_object_add(
+			host, "gid", json_object_new_int64(o->gid));
 	json_object_object_add(
 		host, "owner_pid", json_object_new_int((int)getpid()));
 	if (o->no_api)
@@ -193,8 +199,6 @@ static int add_host(
 	add(sock, "path", o->api_sock);
 	snprintf(mode, sizeof(mode), "%04o", 0777 & ~(unsigned)mask);
 	add(sock, "mode", mode);
-	json_object_object_add(sock, "uid", json_object_new_int64(o->uid));
-	json_object_object_add(sock, "gid", json_object_new_int64(o->gid));
 	return 0;
 }
 

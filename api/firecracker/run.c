@@ -27,6 +27,7 @@ struct fc {
 	char id[65];
 	int signal_fd, signal;    /* which one came; 0: none */
 	bool raw, no_input, deaf; /* deaf: nobody reads our output */
+	bool looked;              /* while waiting for the start */
 	bool told;                /* o->started() has been called */
 	struct termios before;
 	unsigned long long printed; /* bytes of the console, in all */
@@ -147,11 +148,20 @@ static enum client_step on_event(void *arg, const void *data, size_t len)
 		       : CLIENT_GO_ON;
 }
 
-/* It may have been started before we listened. */
+/* It may have been started before we listened: looks once, while we do. */
 static enum client_step on_idle(void *arg)
 {
-	(void)arg;
-	return CLIENT_LEAVE;
+	struct fc *fc = arg;
+	struct fc_look look;
+	struct error err;
+
+	if (fc->looked)
+		return CLIENT_GO_ON;
+	fc->looked = true;
+	return fc_vm_look(fc->client, fc->id, &look, &err) == 0 &&
+			       look.state == FC_NOT_STARTED
+		       ? CLIENT_GO_ON
+		       : CLIENT_LEAVE;
 }
 
 static int await_start(struct fc *fc, struct error *err)
@@ -165,6 +175,7 @@ static int await_start(struct fc *fc, struct error *err)
 		.arg = fc,
 	};
 
+	fc->looked = false;
 	return client_follow_events(fc->client, fc->id, NULL, false, &s, err);
 }
 

@@ -221,6 +221,8 @@ DOCUMENT = [
      "boot-source.kernel_image_path: ", SEMANTIC),
     ({"host": {"netns": "a/b"}}, "host.netns: may only hold"),
     ({"host": {"netns": ".."}}, "host.netns: must not be", SEMANTIC),
+    ({"host": {"uid": 0}}, "host.uid: must be between 1 and"),
+    ({"host": {"gid": 2 ** 32 - 1}}, "host.gid: must be between 1 and"),
     ({"host": {"owner_pid": 0}}, "host.owner_pid: must be between 1 and"),
     ({"host": {"owner_pid": 2 ** 31}}, "host.owner_pid: must be between"),
     ({"host": {"owner_pid": 2 ** 31 - 1}}, "host.owner_pid: there is no",

@@ -271,7 +271,8 @@ class Ports(unittest.TestCase):
         os.symlink("../../secret", os.path.join(root, "sub", "up"))
         os.symlink("/disk", os.path.join(root, "good"))
         os.symlink(self.daemon.dir, os.path.join(root, "run"))
-        self.make(host={"path_root": root}, api_socket="/api.sock")
+        self.make(host={"path_root": root, "uid": 5, "gid": 7},
+                  api_socket="/api.sock")
         self.port = Port(os.path.join(root, "api.sock"))
 
         def drive(path):
@@ -286,6 +287,8 @@ class Ports(unittest.TestCase):
         self.refused("PUT", "/vsock",
                      {"guest_cid": 3, "uds_path": "run/v"}, "directory")
         self.ok("PUT", "/vsock", {"guest_cid": 3, "uds_path": "/v"})
+        self.assertEqual(os.stat(os.path.join(root, "v")).st_uid, 5)
+        self.assertEqual(os.stat(os.path.join(root, "api.sock")).st_gid, 7)
         self.assertTrue(os.path.exists(os.path.join(root, "v")))
         self.refused("PUT", "/logger", {"log_path": "run/log"}, "log_path")
         self.ok("PUT", "/logger", {"log_path": "/log"})
@@ -299,8 +302,8 @@ class Ports(unittest.TestCase):
 
     def test_it_writes_a_log(self):
         log = os.path.join(self.daemon.dir, "vm.log")
-        self.make(api_socket={"path": self.path, "uid": 5, "gid": 7},
-                  **{"machine-config": {"vcpu_count": 1, "mem_size_mib": 16}})
+        self.make(host={"uid": 5, "gid": 7}, **{
+                      "machine-config": {"vcpu_count": 1, "mem_size_mib": 16}})
         self.ok("PUT", "/logger", {"log_path": log, "level": "info",
                                    "show_level": True})
         st = os.stat(log)

@@ -397,6 +397,32 @@ def is_dead(pid):
 
 
 @native()
+def test_jailer_finds_a_configuration_file_in_its_root(t):
+    root = root_of(t)
+    os.makedirs(root)
+    put_kernel(root, "strings")
+    images.blank(os.path.join(root, "drive"), 1 << 20)
+    with open(os.path.join(root, "vm.json"), "w", encoding="ascii") as f:
+        json.dump({
+            "boot-source": {"kernel_image_path": "/kernel"},
+            "machine-config": {"vcpu_count": 1, "mem_size_mib": 16},
+            "drives": [{"drive_id": f"drive{i}", "path_on_host": "drive",
+                        "is_root_device": False, "is_read_only": True}
+                       for i in range(8)],
+            "logger": {"log_path": "/run/log"}}, f)
+    status, out, err = done(t, *jailer_words(t), "--", "--no-api",
+                            "--config-file", "/vm.json", name="jailer")
+    assert (status, err) == (0, "") and out, (status, err)
+    assert os.stat(os.path.join(root, "run", "log")).st_uid == 123
+    # What is outside is not there.
+    os.symlink("/etc/hostname", os.path.join(root, "out.json"))
+    for name in ("/etc/hostname", "out.json", "../../../config.json"):
+        status, _, err = done(t, *jailer_words(t), "--", "--no-api",
+                              "--config-file", name, name="jailer")
+        assert status == 152 and "No such file" in err, (name, status, err)
+
+
+@native()
 def test_taps_are_those_of_the_namespace(t):
     if not os.path.exists("/dev/net/tun"):
         raise Skip("no /dev/net/tun")

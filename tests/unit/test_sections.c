@@ -65,6 +65,7 @@ static const struct {
 		"{\"total_size_mib\":512}"},
 	{vm_host_read, vm_host_write,
 		"{\"path_root\":\"/r\",\"path_base\":\"/b\",\"netns\":\"n\","
+		"\"uid\":5,\"gid\":6,"
 		"\"owner_pid\":1,\"owner_start_time\":2}",
 		"{\"path_root\":\"/s\"}"},
 	{api_socket_read, api_socket_write,
