@@ -15,24 +15,7 @@ import mayfly
 import proc
 from guests import puppet
 from harness import check_exit, eventually, native, program
-
-
-def heir_of(t, daemon, *extra_args):
-    """The next daemon on the same socket and state directory."""
-    heir = mayfly.Daemon(program(t.build), daemon.dir, extra_args)
-    t.cleanup(heir.close)
-    for vm in t.vms:
-        if vm.daemon is daemon:
-            vm.daemon = heir
-            if vm.console:
-                vm.console.close()
-                vm.console = None
-    return heir
-
-
-def kill(daemon):
-    daemon.process.kill()
-    daemon.process.wait()
+from heirs import heir_of, kill
 
 
 def states(daemon):
