@@ -27,6 +27,8 @@
 /* A VM's process, page tables and KVM's records of a guest that has touched
  * little; measured at a third of that. */
 #define MEMORY_START (1u << 20)
+/* So many starts must have room beside what is made ahead. */
+#define SPARE 8u
 
 void admission_init(struct admission *a, uint64_t memory_reserve_bytes)
 {
@@ -178,15 +180,17 @@ static void look(struct admission *a, uint64_t now)
 
 /* ---- taking ---- */
 
-static void need_of(const struct vm_config *c, bool start, uint64_t *ret)
+static void need_of(
+	const struct vm_config *c, enum admission_for what, uint64_t *ret)
 {
-	ret[ROOM_FDS] =
-		(start ? FDS_START : FDS_FILES) + c->n_drives + c->n_pmem;
+	ret[ROOM_FDS] = (what == ADMISSION_START ? FDS_START : FDS_FILES) +
+			c->n_drives + c->n_pmem;
 	for (unsigned i = 0; i < c->n_nets; i++)
 		ret[ROOM_FDS] += c->nets[i].queue_pairs;
-	ret[ROOM_TASKS] =
-		start ? c->machine_config.vcpu_count + TASKS_OTHER : 0;
-	ret[ROOM_MEMORY] = start ? MEMORY_START : 0;
+	ret[ROOM_TASKS] = what == ADMISSION_START
+				  ? c->machine_config.vcpu_count + TASKS_OTHER
+				  : 0;
+	ret[ROOM_MEMORY] = what == ADMISSION_FILES ? 0 : MEMORY_START;
 }
 
 /* What is missing, or ROOMS. */
@@ -229,14 +233,14 @@ static int refuse(const struct admission *a, enum room what,
 		(unsigned long long)(a->memory_reserve_bytes >> 20));
 }
 
-int admission_take(struct admission *a, const struct vm_config *c, bool start,
-	struct error *err)
+int admission_take(struct admission *a, const struct vm_config *c,
+	enum admission_for what_for, struct error *err)
 {
 	uint64_t need[ROOMS], now = a->clock();
 	enum room what;
 	uint32_t held_back;
 
-	need_of(c, start, need);
+	need_of(c, what_for, need);
 	if (!a->looked_ns || now - a->looked_ns >= LOOK_NS)
 		look(a, now);
 	what = missing(a, need);
@@ -257,6 +261,20 @@ int admission_take(struct admission *a, const struct vm_config *c, bool start,
 		if (a->left[i] != UINT64_MAX)
 			a->left[i] -= need[i];
 	return 0;
+}
+
+bool admission_has_spare(struct admission *a)
+{
+	static const uint64_t plenty[ROOMS] = {
+		[ROOM_FDS] = SPARE * FDS_START,
+		[ROOM_TASKS] = SPARE * TASKS_OTHER,
+		[ROOM_MEMORY] = SPARE * MEMORY_START,
+	};
+	uint64_t now = a->clock();
+
+	if (!a->looked_ns || now - a->looked_ns >= LOOK_NS)
+		look(a, now);
+	return missing(a, plenty) == ROOMS;
 }
 
 bool admission_is_room(int code)

@@ -35,10 +35,19 @@ void admission_init(struct admission *a, uint64_t memory_reserve_bytes);
 /* A sixteenth of the host's, at most 512 MiB. */
 uint64_t admission_default_reserve(uint64_t mem_total_bytes);
 
-/* Takes room for a VM, which starts or only opens its files; else fails with
- * EAGAIN: the API's word for "try again later". */
-int admission_take(struct admission *a, const struct vm_config *c, bool start,
-	struct error *err);
+enum admission_for {
+	ADMISSION_FILES,   /* it is only configured: its files are opened */
+	ADMISSION_START,   /* a process is made for it */
+	ADMISSION_PREPARED /* it starts, and a process waits for it */
+};
+
+/* Takes room for a VM, or fails with EAGAIN: the API's word for "try again
+ * later". */
+int admission_take(struct admission *a, const struct vm_config *c,
+	enum admission_for what, struct error *err);
+
+/* Whether there is so much room that processes may be made ahead of starts. */
+bool admission_has_spare(struct admission *a);
 
 /* For the host's failures while a VM is made: where room was missing, err's
  * code becomes EAGAIN; else EIO, since nothing of it is the request's doing.

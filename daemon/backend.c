@@ -78,6 +78,12 @@ static int backend_counters(void *ctx, const char *id, struct api_counters *ret)
 	return vm ? vm_counters(vm, ret) : -ENOENT;
 }
 
+static enum admission_for start_needs(struct daemon *d)
+{
+	return pool_show(d->env.pool)->ready > 0 ? ADMISSION_PREPARED
+						 : ADMISSION_START;
+}
+
 /* Whether a VM of this id may be created now, and started if it is to be. */
 static int may_create(struct daemon *d, const char *id,
 	const struct vm_config *config, bool start, struct error *err)
@@ -91,7 +97,8 @@ static int may_create(struct daemon *d, const char *id,
 		return error_set(err, ENOBUFS,
 			"there are %u VMs, the most this daemon runs",
 			d->max_vms);
-	return admission_take(&d->admission, config, start, err);
+	return admission_take(&d->admission, config,
+		start ? start_needs(d) : ADMISSION_FILES, err);
 }
 
 static int backend_create(void *ctx, const char *id, struct vm_config *config,
@@ -182,7 +189,8 @@ static int backend_act(void *ctx, const char *id, enum api_action action,
 	if (d->stopping)
 		return error_set(err, ESHUTDOWN, "mayflyd is stopping");
 	if (vm->state == VM_NOT_STARTED &&
-		admission_take(&d->admission, &vm->config, true, err) < 0)
+		admission_take(
+			&d->admission, &vm->config, start_needs(d), err) < 0)
 		return -err->code;
 	return vm_start(vm, received_ns, false, op, err);
 }

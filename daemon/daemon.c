@@ -197,7 +197,7 @@ static bool idle_wants(void *arg)
 
 	/* Starts that are under way need the CPUs. */
 	return !d->stopping && d->env.n_starting == 0 &&
-	       pool_wants(d->env.pool);
+	       pool_wants(d->env.pool) && admission_has_spare(&d->admission);
 }
 
 static void idle_work(void *arg)

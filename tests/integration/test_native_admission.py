@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 
 import images
 import mayfly
@@ -16,8 +17,13 @@ import proc
 from harness import eventually, native
 
 
-def body(**more):
-    return images.puppet(**more) | {"start": True}
+def body(mem_mib=16):
+    """A guest that halts: many of them leave the host its CPUs."""
+    kernel = os.path.join(os.environ["MAYFLY_BUILD"], "tests", "guests",
+                          "ready.elf")
+    return {"boot-source": {"kernel_image_path": kernel},
+            "machine-config": {"vcpu_count": 1, "mem_size_mib": mem_mib},
+            "start": True}
 
 
 class Left:
@@ -120,6 +126,29 @@ def test_burst_beyond_the_files_it_may_open_is_503(t):
     daemon = t.own_daemon("--pool", "0", **limited(resource.RLIMIT_NOFILE, 256))
     n = burst(t, daemon, 503, "more files")
     assert 5 < n < 100, n
+
+
+@native()
+def test_pool_leaves_files_for_vms(t):
+    """What waits for a start is not in the way of one."""
+    daemon = t.own_daemon("--pool", "1000",
+                          **limited(resource.RLIMIT_NOFILE, 512))
+    counts = []
+
+    def settled():
+        counts.append(len(proc.children(daemon.pid)))
+        time.sleep(0.1)
+        return counts[-1] > 3 and counts[-3:] == counts[-1:] * 3
+    eventually("a pool as large as there are files", settled)
+    assert counts[-1] < 120, counts
+    names = [f"vm-{n}" for n in range(150)]
+    # The kind of machine that waits.
+    there = check_burst(daemon, put_all(daemon, names, 16, body(mem_mib=128)),
+                        503, "more files")
+    assert len(there) >= counts[-1], (len(there), counts)
+    for name in there:
+        daemon.api.ok("DELETE", "/v1/vms/" + name)
+    daemon.api.ok("PUT", "/v1/vms/again", body())
 
 
 @native()

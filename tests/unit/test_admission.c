@@ -86,18 +86,19 @@ static void tear_down(void)
 }
 
 /* Lets in until somebody is refused: how many. */
-static unsigned let_in(bool start, unsigned most)
+static unsigned let_in(enum admission_for what, unsigned most)
 {
 	unsigned n = 0;
 
-	while (n < most && admission_take(&a, &config, start, &err) == 0)
+	while (n < most && admission_take(&a, &config, what, &err) == 0)
 		n++;
 	return n;
 }
 
 static void assert_refused(const char *words)
 {
-	ck_assert_int_eq(admission_take(&a, &config, true, &err), -EAGAIN);
+	ck_assert_int_eq(
+		admission_take(&a, &config, ADMISSION_START, &err), -EAGAIN);
 	ck_assert_int_eq(err.code, EAGAIN);
 	ck_assert_str_eq(err.field, "");
 	if (!strstr(err.msg, words))
@@ -106,23 +107,23 @@ static void assert_refused(const char *words)
 
 START_TEST(who_has_room_lets_in)
 {
-	ck_assert_int_eq(admission_take(&a, &config, true, &err), 0);
-	ck_assert_int_eq(admission_take(&a, &config, false, &err), 0);
+	ck_assert_int_eq(admission_take(&a, &config, ADMISSION_START, &err), 0);
+	ck_assert_int_eq(admission_take(&a, &config, ADMISSION_FILES, &err), 0);
 }
 END_TEST
 
 START_TEST(memory_counts_beside_the_reserve)
 {
 	put("meminfo", "MemAvailable: 105472 kB\n"); /* 103 MiB */
-	ck_assert_uint_eq(let_in(true, 10), 3);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 3);
 	assert_refused("beside the 100 MiB of --memory-reserve");
 	/* What is only configured takes none. */
-	ck_assert_int_eq(admission_take(&a, &config, false, &err), 0);
+	ck_assert_int_eq(admission_take(&a, &config, ADMISSION_FILES, &err), 0);
 	put("meminfo", "MemAvailable: 50000 kB\n");
 	assert_refused("memory");
 	a.memory_reserve_bytes = 0;
 	a.looked_ns = 0;
-	ck_assert_uint_eq(let_in(true, 10), 10);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 10);
 }
 END_TEST
 
@@ -130,28 +131,28 @@ START_TEST(threads_count_against_both_limits_of_the_host)
 {
 	/* 64 in reserve; a VM of two vCPUs counts as seven. */
 	put("sys/kernel/threads-max", "585\n");
-	ck_assert_uint_eq(let_in(true, 10), 3);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 3);
 	assert_refused("0 more threads may run, and it needs 7");
 	put("sys/kernel/threads-max", "100000\n");
 	put("sys/kernel/pid_max", "577\n");
-	ck_assert_uint_eq(let_in(true, 10), 1);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 1);
 	assert_refused("6 more threads");
 	config.machine_config.vcpu_count = 1;
-	ck_assert_int_eq(admission_take(&a, &config, true, &err), 0);
-	ck_assert_int_eq(admission_take(&a, &config, false, &err), 0);
+	ck_assert_int_eq(admission_take(&a, &config, ADMISSION_START, &err), 0);
+	ck_assert_int_eq(admission_take(&a, &config, ADMISSION_FILES, &err), 0);
 }
 END_TEST
 
 START_TEST(own_cgroup_must_take_one_more)
 {
 	put("cgroup/pids/d/pids.max", "8\n");
-	ck_assert_uint_eq(let_in(true, 10), 10);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 10);
 	put("cgroup/pids/d/pids.current", "8\n");
 	assert_refused("none in mayflyd's cgroup");
-	ck_assert_int_eq(admission_take(&a, &config, false, &err), 0);
+	ck_assert_int_eq(admission_take(&a, &config, ADMISSION_FILES, &err), 0);
 	/* v2: one hierarchy, at the mount itself. */
 	put("self/cgroup", "0::/e/f\n");
-	ck_assert_uint_eq(let_in(true, 10), 10);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 10);
 	put("cgroup/e/f/pids.max", "3\n");
 	put("cgroup/e/f/pids.current", "3\n");
 	assert_refused("none in mayflyd's cgroup");
@@ -167,7 +168,7 @@ START_TEST(files_count_against_their_limit)
 	low = before;
 	low.rlim_cur = 1000; /* 64 in reserve */
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
-	n = let_in(true, 1000);
+	n = let_in(ADMISSION_START, 1000);
 	setrlimit(RLIMIT_NOFILE, &before);
 	/* 16 each; we have a few open ourselves. */
 	ck_assert_uint_le(n, (1000 - 64) / 16);
@@ -184,34 +185,34 @@ START_TEST(what_cannot_be_looked_up_stops_nobody)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		put(names[i], "?\n");
-	ck_assert_uint_eq(let_in(true, 100), 100);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 100), 100);
 	a.proc = a.cgroup = "/nowhere";
 	a.looked_ns = 0;
-	ck_assert_uint_eq(let_in(true, 100), 100);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 100), 100);
 }
 END_TEST
 
 START_TEST(what_has_become_free_is_seen_soon)
 {
 	put("meminfo", "MemAvailable: 103424 kB\n"); /* 101 MiB */
-	ck_assert_uint_eq(let_in(true, 10), 1);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 1);
 	/* That one goes again: nobody is sent away on old news. */
 	now_ns += 5 * MS - 1;
-	ck_assert_uint_eq(let_in(true, 10), 0);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 0);
 	now_ns += 1;
-	ck_assert_uint_eq(let_in(true, 10), 1);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 10), 1);
 }
 END_TEST
 
 START_TEST(what_has_become_scarce_is_seen_soon)
 {
-	ck_assert_uint_eq(let_in(true, 1), 1);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 1), 1);
 	put("meminfo", "MemAvailable: 1 kB\n");
 	a.looked_ns = now_ns;
 	now_ns += 100 * MS - 1;
-	ck_assert_uint_eq(let_in(true, 1), 1);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 1), 1);
 	now_ns += 1;
-	ck_assert_uint_eq(let_in(true, 1), 0);
+	ck_assert_uint_eq(let_in(ADMISSION_START, 1), 0);
 }
 END_TEST
 
@@ -224,6 +225,32 @@ START_TEST(errors_of_room_are_told_from_the_hosts_other_ones)
 	error_errno(&err, EACCES, "x");
 	ck_assert_int_eq(admission_failed(&err), -EIO);
 	ck_assert_int_eq(err.code, EIO);
+}
+END_TEST
+
+START_TEST(who_is_prepared_needs_memory_and_files_only)
+{
+	put("sys/kernel/threads-max", "565\n");
+	put("cgroup/pids/d/pids.max", "7\n");
+	assert_refused("1 more threads");
+	ck_assert_uint_eq(let_in(ADMISSION_PREPARED, 10), 10);
+	put("meminfo", "MemAvailable: 105472 kB\n"); /* 103 MiB */
+	ck_assert_uint_eq(let_in(ADMISSION_PREPARED, 10), 3);
+}
+END_TEST
+
+START_TEST(processes_are_made_ahead_where_many_have_room)
+{
+	ck_assert(admission_has_spare(&a));
+	put("meminfo", "MemAvailable: 110592 kB\n"); /* 108 MiB */
+	ck_assert(admission_has_spare(&a));
+	put("meminfo", "MemAvailable: 110591 kB\n");
+	ck_assert(!admission_has_spare(&a));
+	put("meminfo", "MemAvailable: 2048000 kB\n");
+	put("sys/kernel/threads-max", "603\n");
+	ck_assert(!admission_has_spare(&a));
+	put("sys/kernel/threads-max", "604\n");
+	ck_assert(admission_has_spare(&a));
 }
 END_TEST
 
@@ -253,6 +280,8 @@ int main(void)
 	tcase_add_test(t, what_has_become_free_is_seen_soon);
 	tcase_add_test(t, what_has_become_scarce_is_seen_soon);
 	tcase_add_test(t, errors_of_room_are_told_from_the_hosts_other_ones);
+	tcase_add_test(t, who_is_prepared_needs_memory_and_files_only);
+	tcase_add_test(t, processes_are_made_ahead_where_many_have_room);
 	tcase_add_test(t, default_reserve_is_a_share_with_a_bound);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
