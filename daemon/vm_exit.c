@@ -110,6 +110,11 @@ static void record_exit(struct vm *vm, int wait_status)
 	}
 	e->signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
 	e->status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+	/* It was dying of this when we lost patience with it. */
+	if (e->reason == VM_EXIT_CRASHED && e->signal && e->signal != SIGKILL) {
+		e->reason = VM_EXIT_NONE;
+		e->detail[0] = '\0';
+	}
 	if (e->reason)
 		return;
 	switch (e->signal) {
