@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -309,6 +310,32 @@ def test_firecracker_may_be_started_without_any_descriptor(t):
         ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *program_and_words],
         env=environment(t), timeout=20, check=False, cwd=t.dir)
     assert done_so.returncode == 0
+    no_vms(t)
+
+
+@native()
+def test_firecracker_is_for_everybody_the_daemon_lets_in(t):
+    nobody = 65534
+    os.chmod(t.daemon.socket, 0o666)
+    for path in (t.dir, t.file.dir, os.path.dirname(t.daemon.socket)):
+        os.chmod(path, 0o755)
+    os.chown(t.dir, nobody, nobody)
+    # The tree may be nobody's to read.
+    copy = shutil.copy(program(t), t.path("firecracker"))
+    os.chmod(copy, 0o755)
+    p = subprocess.Popen(
+        [copy, "--api-sock", "s", "--log-path", "log"], cwd=t.dir,
+        env=environment(t), stdin=subprocess.DEVNULL, user=nobody,
+        group=nobody, extra_groups=[])
+    t.cleanup(lambda: (p.kill(), p.wait()))
+    api = api_at(t.path("s"))
+    configure(api, guest("puppet"))
+    api.ok("PUT", "/vsock", {"guest_cid": 3, "uds_path": "v"})
+    start(api)
+    for name in ("s", "log", "v"):
+        assert os.stat(t.path(name)).st_uid == nobody, name
+    p.terminate()
+    assert p.wait(10) == -signal.SIGTERM
     no_vms(t)
 
 
