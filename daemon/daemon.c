@@ -18,6 +18,10 @@
 
 #define DEFAULT_STATE_DIR "/run/mayfly"
 #define NS_PER_S 1000000000ull
+/* Before processes are made ahead. */
+#define QUIET_NS 1000000u
+/* ... but if there are so few, or less. */
+#define POOL_LOW 16u
 /* Stopping: for the last answers to be read by their clients. */
 #define LAST_CALL_NS 3000000000ull
 
@@ -191,13 +195,23 @@ static void adopt_all(struct daemon *d)
 
 /* ---- the pool ---- */
 
-static bool idle_wants(void *arg)
+/*
+ * A request is often followed by the next, which would find the daemon in the
+ * middle of making a process: while there are many others it waits until nobody
+ * has asked for anything for a millisecond.
+ */
+static int idle_in_ms(void *arg)
 {
 	struct daemon *d = arg;
 
 	/* Starts that are under way need the CPUs. */
-	return !d->stopping && d->env.n_starting == 0 &&
-	       pool_wants(d->env.pool) && admission_has_spare(&d->admission);
+	if (d->stopping || d->env.n_starting > 0 || !pool_wants(d->env.pool) ||
+		!admission_has_spare(&d->admission))
+		return -1;
+	return pool_show(d->env.pool)->ready > POOL_LOW &&
+			       clock_ns() - d->asked_ns < QUIET_NS
+		       ? 1
+		       : 0;
 }
 
 static void idle_work(void *arg)
@@ -223,7 +237,7 @@ static int open_pool(struct daemon *d, unsigned size, struct error *err)
 		r = pool_create(&d->env.pool, d->loop, &d->env.procs, size,
 			&first, err);
 	if (r == 0)
-		loop_set_idle(d->loop, idle_wants, idle_work, d);
+		loop_set_idle(d->loop, idle_in_ms, idle_work, d);
 	return r;
 }
 
@@ -275,10 +289,12 @@ static void on_signal(struct loop_source *s, uint32_t events)
 
 static void on_http(struct loop_source *s, uint32_t events)
 {
+	struct daemon *d =
+		(struct daemon *)((char *)s - offsetof(struct daemon, http));
+
 	(void)events;
-	api_server_run(
-		((struct daemon *)((char *)s - offsetof(struct daemon, http)))
-			->server);
+	d->asked_ns = clock_ns();
+	api_server_run(d->server);
 }
 
 static void on_scrapes(struct loop_source *s, uint32_t events)

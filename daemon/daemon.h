@@ -30,6 +30,7 @@ struct daemon {
 	unsigned max_vms;
 	struct admission admission;
 	bool stopping, keep_vms;
+	uint64_t asked_ns;           /* when a request was last heard */
 	struct loop_timer last_call; /* stopping: how long answers may take */
 };
 

@@ -16,7 +16,7 @@ struct loop {
 	struct epoll_event events[BATCH];
 	int n_events, next_event;
 
-	bool (*idle_wants)(void *arg); /* NULL: nothing */
+	int (*idle_in_ms)(void *arg); /* NULL: nothing */
 	void (*idle_work)(void *arg);
 	void *idle_arg;
 
@@ -177,16 +177,18 @@ void loop_run(struct loop *l, int (*prepare)(void *arg), void *arg)
 	l->stopped = false;
 	for (;;) {
 		int limit = prepare(arg);
-		bool idle;
+		int idle_ms;
 
 		if (l->stopped)
 			break;
 		limit = wait_ms(l, limit);
-		idle = limit != 0 && l->idle_wants &&
-		       l->idle_wants(l->idle_arg);
-		l->n_events = epoll_wait(
-			l->epoll, l->events, BATCH, idle ? 0 : limit);
-		if (idle && l->n_events == 0)
+		idle_ms = limit != 0 && l->idle_in_ms
+				  ? l->idle_in_ms(l->idle_arg)
+				  : -1;
+		if (idle_ms >= 0 && (limit < 0 || idle_ms < limit))
+			limit = idle_ms;
+		l->n_events = epoll_wait(l->epoll, l->events, BATCH, limit);
+		if (idle_ms == 0 && l->n_events == 0)
 			l->idle_work(l->idle_arg);
 		for (l->next_event = 0; l->next_event < l->n_events;) {
 			struct epoll_event *ev = &l->events[l->next_event++];
@@ -200,10 +202,10 @@ void loop_run(struct loop *l, int (*prepare)(void *arg), void *arg)
 	}
 }
 
-void loop_set_idle(struct loop *l, bool (*wants)(void *arg),
+void loop_set_idle(struct loop *l, int (*in_ms)(void *arg),
 	void (*work)(void *arg), void *arg)
 {
-	l->idle_wants = wants;
+	l->idle_in_ms = in_ms;
 	l->idle_work = work;
 	l->idle_arg = arg;
 }

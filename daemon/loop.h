@@ -46,6 +46,7 @@ void loop_run(struct loop *l, int (*prepare)(void *arg), void *arg);
 void loop_stop(struct loop *l);
 
 /* What is done while nothing else is to be done: work() once for each time that
- * wants() said so and no event had come. */
-void loop_set_idle(struct loop *l, bool (*wants)(void *arg),
+ * in_ms() said 0 and no event had come. More than 0: it asks again by then; -1:
+ * there is nothing. */
+void loop_set_idle(struct loop *l, int (*in_ms)(void *arg),
 	void (*work)(void *arg), void *arg);

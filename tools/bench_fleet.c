@@ -4,7 +4,7 @@
  *
  *   bench_fleet [--vms N] [--connections N,N,...] [--mem MIB] [--pool
  * N|adaptive]
- *               [--json FILE] [-- OPTION OF MAYFLYD...]
+ *               [--realtime] [--json FILE] [-- OPTION OF MAYFLYD...]
  *
  * Exit status: 0 when no start failed and nothing was left over, however
  * slowly; 77 without KVM or root.
@@ -396,6 +396,7 @@ static void parse(struct fleet *f, int argc, char **argv)
 		{"connections", required_argument, NULL, 'c'},
 		{"mem", required_argument, NULL, 'm'},
 		{"pool", required_argument, NULL, 'p'},
+		{"realtime", no_argument, NULL, 'R'},
 		{"json", required_argument, NULL, 'j'},
 		{NULL, 0, NULL, 0},
 	};
@@ -417,6 +418,8 @@ static void parse(struct fleet *f, int argc, char **argv)
 			f->report.adaptive = true;
 		else if (c == 'p')
 			f->report.pool = number(optarg, 0, 4096);
+		else if (c == 'R')
+			f->report.realtime = true;
 		else if (c == 'j')
 			f->json_path = optarg;
 		else
@@ -481,6 +484,8 @@ int main(int argc, char **argv)
 		return 77;
 	}
 	raise_limits();
+	if (f.report.realtime)
+		proc_go_first();
 	if (f.json_path && !(json = fopen(f.json_path, "we")))
 		err(1, "%s", f.json_path);
 	open_all(&f, argv + optind);

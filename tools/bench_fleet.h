@@ -40,6 +40,7 @@ struct fleet_stage {
 
 struct fleet_report {
 	unsigned n, mem_mib, n_stages;
+	bool realtime; /* SCHED_FIFO */
 	unsigned pool; /* processes that wait for a start ... */
 	bool adaptive; /* ... or as many as the daemon thinks best */
 	struct fleet_stage stages[FLEET_STAGES_MAX];

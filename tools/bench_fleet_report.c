@@ -185,9 +185,10 @@ void report_print(FILE *out, const struct fleet_report *r)
 {
 	fprintf(out,
 		"%u VMs of 1 vCPU and %u MiB, started, all of them running, "
-		"then deleted; %u waiting in the pool%s\n\n",
+		"then deleted; %u waiting in the pool%s%s\n\n",
 		r->n, r->mem_mib, r->adaptive ? r->before.waiting : r->pool,
-		r->adaptive ? " at first (adaptive)" : "");
+		r->adaptive ? " at first (adaptive)" : "",
+		r->realtime ? "; SCHED_FIFO" : "");
 	print_stages(out, r);
 	print_running(out, r);
 	print_leftovers(out, r);

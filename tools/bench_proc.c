@@ -1,5 +1,7 @@
 #include "bench_proc.h"
 
+#include <err.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,4 +52,12 @@ uint64_t proc_children_cpu_ns(pid_t pid)
 uint64_t proc_available_bytes(void)
 {
 	return number_in("/proc/meminfo", "MemAvailable:", 0) * 1024;
+}
+
+void proc_go_first(void)
+{
+	const struct sched_param p = {.sched_priority = 10};
+
+	if (sched_setscheduler(0, SCHED_FIFO, &p) < 0)
+		err(1, "sched_setscheduler");
 }

@@ -12,11 +12,11 @@
 #include "bench_client.h"
 #include "bench_daemon.h"
 #include "bench_floor.h"
+#include "bench_proc.h"
 #include "bench_vm_memory.h"
 
 #include <err.h>
 #include <getopt.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -272,15 +272,6 @@ static void parse(int argc, char **argv)
 			"[--pause-ms N] [--realtime]");
 }
 
-/* For a host with other work to do: all of it, the floor too, goes first. */
-static void go_first(void)
-{
-	const struct sched_param p = {.sched_priority = 10};
-
-	if (sched_setscheduler(0, SCHED_FIFO, &p) < 0)
-		err(1, "sched_setscheduler");
-}
-
 int main(int argc, char **argv)
 {
 	struct client *c;
@@ -294,7 +285,7 @@ int main(int argc, char **argv)
 		return 77;
 	}
 	if (realtime)
-		go_first();
+		proc_go_first();
 	for (unsigned m = 0; m < METRICS; m++) {
 		samples[m] = calloc(n_rounds, sizeof(uint64_t));
 		if (!samples[m])

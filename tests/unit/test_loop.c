@@ -7,6 +7,7 @@
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -147,6 +148,71 @@ START_TEST(prepare_limits_the_wait)
 }
 END_TEST
 
+static int idle_answers[8], n_asked, n_worked;
+
+/* The test's answers one after the other; then the end. */
+static int next_answer(void *arg)
+{
+	(void)arg;
+	return idle_answers[n_asked++];
+}
+
+static void one_piece(void *arg)
+{
+	(void)arg;
+	n_worked++;
+}
+
+static int until_asked_enough(void *arg)
+{
+	if (n_asked == *(int *)arg)
+		loop_stop(loop);
+	return 1000;
+}
+
+static void count_event(struct loop_source *s, uint32_t events)
+{
+	uint64_t n;
+
+	(void)events;
+	calls++;
+	ck_assert_int_eq(read(s->fd, &n, sizeof(n)), sizeof(n));
+}
+
+START_TEST(idle_work_is_done_when_it_is_time_and_nothing_else_is)
+{
+	int fd = eventfd(1, EFD_CLOEXEC), enough = 4;
+
+	memcpy(idle_answers, (int[]){0, 0, 1, 0}, 4 * sizeof(int));
+	n_asked = n_worked = 0;
+	sources[0].ready = count_event;
+	ck_assert_int_eq(loop_add(loop, &sources[0], fd, EPOLLIN), 0);
+	loop_set_idle(loop, next_answer, one_piece, NULL);
+	loop_run(loop, until_asked_enough, &enough);
+	/* An event had come the first time. */
+	ck_assert_int_eq(calls, 1);
+	ck_assert_int_eq(n_worked, 2);
+	loop_remove(loop, &sources[0]);
+	close(fd);
+}
+END_TEST
+
+START_TEST(idle_work_is_asked_for_again_in_time)
+{
+	uint64_t start = clock_ns();
+	int enough = 2;
+
+	/* The wait is not the second that nothing else ends. */
+	memcpy(idle_answers, (int[]){1, 0}, 2 * sizeof(int));
+	n_asked = n_worked = 0;
+	loop_set_idle(loop, next_answer, one_piece, NULL);
+	loop_run(loop, until_asked_enough, &enough);
+	ck_assert_uint_ge(clock_ns() - start, 1000000);
+	ck_assert_uint_lt(clock_ns() - start, 900000000);
+	ck_assert_int_eq(n_worked, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("loop");
@@ -160,6 +226,9 @@ int main(void)
 	tcase_add_test(t, timers_fire_once_in_order_unless_cleared);
 	tcase_add_test(t, a_timer_does_not_fire_early);
 	tcase_add_test(t, prepare_limits_the_wait);
+	tcase_add_test(
+		t, idle_work_is_done_when_it_is_time_and_nothing_else_is);
+	tcase_add_test(t, idle_work_is_asked_for_again_in_time);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
