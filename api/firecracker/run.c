@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 
@@ -284,6 +285,20 @@ static int open_signals(struct fc *fc, struct error *err)
 	return fc->signal_fd < 0 ? error_errno(err, errno, "signalfd") : 0;
 }
 
+/* Firecracker counts a level that is none as a bad configuration. */
+static int check_level(const char *level, struct error *err)
+{
+	static const char *const levels[] = {
+		"Off", "Error", "Warning", "Info", "Debug", "Trace"};
+
+	for (size_t i = 0; level && i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcasecmp(level, levels[i]) == 0)
+			return 0;
+	return level ? error_set(err, EINVAL,
+			       "--level: there is no level \"%.32s\"", level)
+		     : 0;
+}
+
 /* With the VM made, and started if there is a configuration: 0 or a status. */
 static int begin(struct fc *fc, struct error *err)
 {
@@ -291,6 +306,8 @@ static int begin(struct fc *fc, struct error *err)
 	struct json_object *doc = NULL;
 	int r;
 
+	if (check_level(fc->o->level, err) < 0)
+		return FC_EXIT_BAD_CONFIG;
 	if (client_create(&fc->client, path && path[0] ? path : DEFAULT_SOCKET,
 		    err) < 0 ||
 		open_signals(fc, err) < 0)

@@ -155,6 +155,7 @@ def test_firecracker_returns_firecrackers_statuses(t):
         ("snapshots", 153, "snapshots", ["--describe-snapshot", "/x"]),
         ("payload", 153, "51200",
          ["--http-api-max-payload-size", "51201"]),
+        ("level", 152, "loud", ["--level", "loud"]),
         ("id", 1, "id", ["--id", "a/b", "--api-sock", t.path("x")]),
         ("socket", 1, "api_socket.path",
          ["--api-sock", "/no/such/directory/s"]),
