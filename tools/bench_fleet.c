@@ -292,8 +292,7 @@ static void ask_about(struct fleet *f)
 	f->many = all;
 }
 
-/* A burst comes to a daemon at rest: until it has what VMs are made of ready.
- */
+/* A burst comes to a daemon at rest, whose pool is full. */
 static void rest(struct fleet *f)
 {
 	const struct timespec pause = {.tv_nsec = 50000000};
@@ -308,7 +307,6 @@ static void rest(struct fleet *f)
 	} while ((f->report.adaptive ? now.waiting != before
 				     : now.waiting != f->report.pool) &&
 		 clock_ns() < deadline);
-	nanosleep(&pause, NULL);
 }
 
 static void run_stage(struct fleet *f, bool last)
