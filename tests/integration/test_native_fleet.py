@@ -12,6 +12,7 @@ import time
 import images
 from guests import puppet
 from harness import eventually, native, scaled
+from heirs import heir_of, kill
 
 VMS = 100
 
@@ -119,3 +120,23 @@ def test_requests_to_one_vm_do_not_wait_for_another(t):
     assert [r.status for r in answers] == [204] * len(answers), answers
     stuck.delete()
     pending[2].join(20)
+
+
+@native()
+def test_pages_go_on_over_a_restart(t):
+    """VMs keep their order, and each is in one page, whichever daemon sends
+    it."""
+    daemon = t.own_daemon("--pool", "0")
+    names = [f"page-{n}" for n in range(5)]
+    for name in names:
+        daemon.api.ok("PUT", "/v1/vms/" + name, {})
+    first = daemon.api.ok("GET", "/v1/vms?limit=2")
+    assert [vm["id"] for vm in first["vms"]] == names[:2], first
+    kill(daemon)
+    again = heir_of(t, daemon, "--pool", "0")
+    again.api.ok("PUT", "/v1/vms/new", {})
+    rest = again.api.ok("GET", "/v1/vms?limit=10&after=" + first["next"])
+    assert [vm["id"] for vm in rest["vms"]] == [*names[2:], "new"], rest
+    assert "next" not in rest, rest
+    for name in [*names, "new"]:
+        again.api.ok("DELETE", "/v1/vms/" + name)
