@@ -41,7 +41,7 @@ static const char help[] =
 	"                       most 512)\n"
 	"  --pool N             how many VMMs wait, jailed and with a machine, for the\n"
 	"                       next start; 0: none (default: as many as were started\n"
-	"                       in one second of the last ten, from 1 to 64)\n"
+	"                       in one second of the last ten, from 1 to 256)\n"
 	"  --start-timeout S    seconds a VM has until its guest runs; then it is\n"
 	"                       killed (default 20)\n"
 	"  --request-timeout S  seconds a VM has to answer a request (default 5)\n"

@@ -3,6 +3,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/admission.h"
+#include "daemon/maker.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -15,46 +17,62 @@
 #define KINDS 4
 /* The last seconds that count. */
 #define SECONDS 10
-#define ADAPTIVE_MAX 64
+#define ADAPTIVE_MAX 256
 
 #define NS_PER_S 1000000000u
 /* After one could not be made or prepared. */
 #define BACKOFF_NS (1u * NS_PER_S)
+/* Until one that gives way has given back what it had; and how often one who
+ * waits is worth that. */
+#define RETRY_NS 5000000u
+#define TRIES_MAX 100
 
 struct item {
 	TAILQ_ENTRY(item) link;
 	struct pool *pool;
-	struct kind *kind; /* NULL: retired */
+	struct pool_kind *kind; /* NULL: retired */
 	struct process process;
 	struct loop_source sock, pidfd;
 	bool ready; /* it has answered */
 };
 
 TAILQ_HEAD(items, item);
+TAILQ_HEAD(waits, pool_wait);
 
-struct kind {
+struct pool_kind {
+	TAILQ_ENTRY(pool_kind) link; /* the one taken last first */
+	struct pool *pool;
 	struct msg_prepare machine;
 	struct items items; /* the ready ones first */
-	unsigned n, n_ready;
-	uint64_t used_ns; /* taken last; 0: there is no such kind */
+	struct waits waits;
+	unsigned n, n_ready, n_waits, n_making;
 	unsigned taken[SECONDS];
 	uint64_t second; /* which taken[second % SECONDS] counts */
+};
+
+/* One on its way. */
+struct making {
+	struct maker_job job;
+	struct pool_kind *kind;
 };
 
 struct pool {
 	struct loop *loop;
 	const struct process_env *env;
+	struct maker *maker;
 	unsigned size;
-	struct kind kinds[KINDS];
+	TAILQ_HEAD(kinds, pool_kind) kinds;
+	unsigned n_making;    /* of all */
 	struct items retired; /* on their way out */
 	struct api_pool shown;
 	uint64_t not_before_ns;
-	struct loop_timer shrink;
+	struct loop_timer shrink, retry;
+	bool closing;
 };
 
 /* ---- how many ---- */
 
-static void count_from(struct kind *k, uint64_t second)
+static void count_from(struct pool_kind *k, uint64_t second)
 {
 	if (second - k->second >= SECONDS)
 		memset(k->taken, 0, sizeof(k->taken));
@@ -63,24 +81,13 @@ static void count_from(struct kind *k, uint64_t second)
 	k->second = second;
 }
 
-static const struct kind *latest(const struct pool *p)
+static unsigned wanted(struct pool_kind *k)
 {
-	const struct kind *best = &p->kinds[0];
+	const struct pool *p = k->pool;
+	unsigned most = k == TAILQ_FIRST(&p->kinds);
 
-	for (unsigned i = 1; i < KINDS; i++)
-		if (p->kinds[i].used_ns > best->used_ns)
-			best = &p->kinds[i];
-	return best;
-}
-
-static unsigned wanted(const struct pool *p, struct kind *k)
-{
-	unsigned most = k == latest(p);
-
-	if (!k->used_ns || (p->size != POOL_ADAPTIVE && !most))
-		return 0;
 	if (p->size != POOL_ADAPTIVE)
-		return p->size;
+		return most ? p->size : 0;
 	count_from(k, clock_ns() / NS_PER_S);
 	for (unsigned i = 0; i < SECONDS; i++)
 		if (k->taken[i] > most)
@@ -92,7 +99,7 @@ static unsigned wanted(const struct pool *p, struct kind *k)
 
 static void take_out(struct item *it)
 {
-	struct kind *k = it->kind;
+	struct pool_kind *k = it->kind;
 
 	TAILQ_REMOVE(&k->items, it, link);
 	k->n--;
@@ -124,7 +131,7 @@ static void on_sock(struct loop_source *s, uint32_t events)
 {
 	struct item *it =
 		(struct item *)((char *)s - offsetof(struct item, sock));
-	struct kind *k = it->kind;
+	struct pool_kind *k = it->kind;
 	unsigned n_fds;
 	union msg m;
 	int r = msg_recv(it->process.jail.sock, MSG_DAEMON, &m, NULL, &n_fds);
@@ -175,66 +182,188 @@ static int watch(struct item *it)
 	return r;
 }
 
-static int add_item(struct pool *p, struct kind *k, struct error *err)
+/* The process is taken over, whatever happens. */
+static int add_item(
+	struct pool_kind *k, struct process *process, struct error *err)
 {
 	struct item *it = calloc(1, sizeof(*it));
-	int r;
+	int r = -ENOMEM;
 
-	if (!it)
-		return error_set(err, ENOMEM, "out of memory");
-	it->pool = p;
-	it->kind = k;
-	it->sock = (struct loop_source){-1, on_sock};
-	it->pidfd = (struct loop_source){-1, on_pidfd};
-	if (process_make(&it->process, p->env, &k->machine, err) < 0) {
-		free(it);
-		return -err->code;
+	if (it) {
+		it->pool = k->pool;
+		it->kind = k;
+		it->process = *process;
+		it->sock = (struct loop_source){-1, on_sock};
+		it->pidfd = (struct loop_source){-1, on_pidfd};
+		r = watch(it);
 	}
-	r = watch(it);
 	if (r < 0) {
-		process_destroy(&it->process, p->env);
+		process_destroy(process, k->pool->env);
 		free(it);
-		return error_errno(err, -r, "epoll_ctl");
+		return error_errno(err, -r, "watching a VM");
 	}
 	TAILQ_INSERT_TAIL(&k->items, it, link);
 	k->n++;
 	return 0;
 }
 
+static void take_item(struct item *it, struct process *ret)
+{
+	loop_remove(it->pool->loop, &it->sock);
+	loop_remove(it->pool->loop, &it->pidfd);
+	take_out(it);
+	*ret = it->process;
+	free(it);
+}
+
+/* ---- those for whom one is made ---- */
+
+static void made(struct maker_job *job);
+
+static int make_one(struct pool_kind *k)
+{
+	struct making *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	m->kind = k;
+	m->job.machine = k->machine;
+	m->job.done = made;
+	k->n_making++;
+	k->pool->n_making++;
+	maker_ask(k->pool->maker, &m->job);
+	return 0;
+}
+
+static void stop_waiting(struct pool_wait *w)
+{
+	struct pool_kind *k = w->kind;
+
+	TAILQ_REMOVE(&k->waits, w, link);
+	k->n_waits--;
+	w->kind = NULL;
+}
+
+static void serve(struct pool_kind *k)
+{
+	struct pool_wait *w;
+	struct item *it;
+
+	while ((w = TAILQ_FIRST(&k->waits)) && (it = TAILQ_FIRST(&k->items))) {
+		struct process process;
+
+		take_item(it, &process);
+		stop_waiting(w);
+		w->got(w, &process, NULL);
+	}
+}
+
+/* Whether somebody makes room: of the kind that is wanted least. */
+static bool give_way(struct pool *p)
+{
+	struct pool_kind *k;
+
+	TAILQ_FOREACH_REVERSE(k, &p->kinds, kinds, link)
+	if (k->n > 0) {
+		retire(TAILQ_LAST(&k->items, items));
+		return true;
+	}
+	return !TAILQ_EMPTY(&p->retired);
+}
+
+static void not_made(struct pool_kind *k, const struct error *err)
+{
+	struct pool_wait *w = TAILQ_FIRST(&k->waits);
+	struct pool *p = k->pool;
+	char quoted[ERROR_MSG_MAX];
+
+	if (w && admission_is_room(err->code) && w->tries++ < TRIES_MAX &&
+		give_way(p) &&
+		loop_set_timer(p->loop, &p->retry, clock_ns() + RETRY_NS) == 0)
+		return;
+	p->not_before_ns = clock_ns() + BACKOFF_NS;
+	if (w) {
+		stop_waiting(w);
+		w->got(w, NULL, err);
+		return;
+	}
+	log_warn("pool_not_filled", "error=%s",
+		log_quote(quoted, sizeof(quoted), err->msg));
+}
+
+static void made(struct maker_job *job)
+{
+	struct making *m = (struct making *)job;
+	struct pool_kind *k = m->kind;
+
+	k->n_making--;
+	k->pool->n_making--;
+	if (job->result == 0 && k->pool->closing)
+		process_destroy(&job->process, k->pool->env);
+	else if (job->result < 0 || add_item(k, &job->process, &job->err) < 0)
+		not_made(k, &job->err);
+	serve(k);
+	free(m);
+}
+
+static void on_retry(struct loop_timer *t)
+{
+	struct pool *p =
+		(struct pool *)((char *)t - offsetof(struct pool, retry));
+	struct pool_kind *k;
+
+	TAILQ_FOREACH(k, &p->kinds, link)
+	while (k->n_making < k->n_waits && make_one(k) == 0)
+		;
+}
+
 /* ---- kinds ---- */
 
-static void forget_kind(struct kind *k)
+static void forget_kind(struct pool_kind *k)
 {
 	struct item *it;
 
 	while ((it = TAILQ_FIRST(&k->items)))
 		retire(it);
-	k->used_ns = 0;
+	TAILQ_REMOVE(&k->pool->kinds, k, link);
+	free(k);
 }
 
-static bool same(const struct kind *k, const struct msg_prepare *m)
+/* The last of too many, unless somebody waits for it or it is on its way. */
+static void forget_oldest(struct pool *p)
 {
-	return k->used_ns && memcmp(&k->machine, m, sizeof(*m)) == 0;
+	struct pool_kind *k, *oldest = TAILQ_LAST(&p->kinds, kinds);
+	unsigned n = 0;
+
+	TAILQ_FOREACH(k, &p->kinds, link)
+	n++;
+	if (n > KINDS && !oldest->n_waits && !oldest->n_making)
+		forget_kind(oldest);
 }
 
-/* The kind, in place of the one that was used the longest ago if it is new. */
-static struct kind *find_kind(struct pool *p, const struct msg_prepare *m)
+/* NULL: out of memory. */
+static struct pool_kind *find_kind(
+	struct pool *p, const struct msg_prepare *machine)
 {
-	struct kind *oldest = &p->kinds[0];
+	struct pool_kind *k;
 
-	for (unsigned i = 0; i < KINDS; i++) {
-		struct kind *k = &p->kinds[i];
-
-		if (same(k, m))
-			return k;
-		if (k->used_ns < oldest->used_ns)
-			oldest = k;
+	TAILQ_FOREACH(k, &p->kinds, link)
+	if (memcmp(&k->machine, machine, sizeof(*machine)) == 0) {
+		TAILQ_REMOVE(&p->kinds, k, link);
+		TAILQ_INSERT_HEAD(&p->kinds, k, link);
+		return k;
 	}
-	forget_kind(oldest);
-	oldest->machine = *m;
-	memset(oldest->taken, 0, sizeof(oldest->taken));
-	oldest->second = clock_ns() / NS_PER_S;
-	return oldest;
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return NULL;
+	k->pool = p;
+	k->machine = *machine;
+	k->second = clock_ns() / NS_PER_S;
+	TAILQ_INIT(&k->items);
+	TAILQ_INIT(&k->waits);
+	TAILQ_INSERT_HEAD(&p->kinds, k, link);
+	forget_oldest(p);
+	return k;
 }
 
 /* ---- from outside ---- */
@@ -244,13 +373,11 @@ static void on_shrink(struct loop_timer *t)
 {
 	struct pool *p =
 		(struct pool *)((char *)t - offsetof(struct pool, shrink));
+	struct pool_kind *k;
 
-	for (unsigned i = 0; i < KINDS; i++) {
-		struct kind *k = &p->kinds[i];
-
-		if (k->n > wanted(p, k))
-			retire(TAILQ_LAST(&k->items, items));
-	}
+	TAILQ_FOREACH(k, &p->kinds, link)
+	if (k->n > wanted(k))
+		retire(TAILQ_LAST(&k->items, items));
 	loop_set_timer(p->loop, t, clock_ns() + NS_PER_S);
 }
 
@@ -265,12 +392,17 @@ int pool_create(struct pool **ret, struct loop *loop,
 	p->loop = loop;
 	p->env = env;
 	p->size = size;
+	TAILQ_INIT(&p->kinds);
 	TAILQ_INIT(&p->retired);
-	for (unsigned i = 0; i < KINDS; i++)
-		TAILQ_INIT(&p->kinds[i].items);
-	find_kind(p, first)->used_ns = 1;
 	p->shrink.fire = on_shrink;
-	if (size && loop_set_timer(loop, &p->shrink, clock_ns() + NS_PER_S)) {
+	p->retry.fire = on_retry;
+	if (maker_create(&p->maker, loop, env, err) < 0) {
+		pool_destroy(p);
+		return -err->code;
+	}
+	if (size &&
+		(!find_kind(p, first) || loop_set_timer(loop, &p->shrink,
+						 clock_ns() + NS_PER_S) < 0)) {
 		pool_destroy(p);
 		return error_set(err, ENOMEM, "out of memory");
 	}
@@ -280,13 +412,17 @@ int pool_create(struct pool **ret, struct loop *loop,
 
 void pool_destroy(struct pool *p)
 {
+	struct pool_kind *k;
 	struct item *it;
 
 	if (!p)
 		return;
+	p->closing = true;
 	loop_clear_timer(p->loop, &p->shrink);
-	for (unsigned i = 0; i < KINDS; i++)
-		forget_kind(&p->kinds[i]);
+	loop_clear_timer(p->loop, &p->retry);
+	maker_destroy(p->maker);
+	while ((k = TAILQ_FIRST(&p->kinds)))
+		forget_kind(k);
 	/* All at once: each takes its time. */
 	TAILQ_FOREACH(it, &p->retired, link)
 	pidfd_send_signal(it->process.jail.pidfd, SIGKILL, NULL, 0);
@@ -295,42 +431,45 @@ void pool_destroy(struct pool *p)
 	free(p);
 }
 
-bool pool_take(struct pool *p, const struct msg_prepare *m, struct process *ret)
+int pool_take(struct pool *p, const struct msg_prepare *m, struct pool_wait *w,
+	struct process *ret)
 {
-	struct item *it;
-	struct kind *k;
+	struct pool_kind *k = find_kind(p, m);
 
-	if (!p->size) {
-		p->shown.starts_without++;
-		return false;
-	}
-	k = find_kind(p, m);
-	k->used_ns = clock_ns();
-	count_from(k, k->used_ns / NS_PER_S);
+	if (!k)
+		return -ENOMEM;
+	count_from(k, clock_ns() / NS_PER_S);
 	k->taken[k->second % SECONDS]++;
-	it = TAILQ_FIRST(&k->items);
-	if (!it) {
-		p->shown.starts_without++;
-		return false;
+	if (!TAILQ_EMPTY(&k->items)) {
+		p->shown.starts_from_pool++;
+		take_item(TAILQ_FIRST(&k->items), ret);
+		return 1;
 	}
-	p->shown.starts_from_pool++;
-	loop_remove(p->loop, &it->sock);
-	loop_remove(p->loop, &it->pidfd);
-	take_out(it);
-	*ret = it->process;
-	free(it);
-	return true;
+	if (k->n_making <= k->n_waits && make_one(k) < 0)
+		return -ENOMEM;
+	p->shown.starts_without++;
+	w->kind = k;
+	w->tries = 0;
+	TAILQ_INSERT_TAIL(&k->waits, w, link);
+	k->n_waits++;
+	return 0;
+}
+
+void pool_cancel(struct pool_wait *w)
+{
+	if (w->kind)
+		stop_waiting(w);
 }
 
 /* The kind that lacks most; NULL: none lacks any. */
-static struct kind *next_kind(struct pool *p)
+static struct pool_kind *next_kind(struct pool *p)
 {
-	struct kind *best = NULL;
+	struct pool_kind *k, *best = NULL;
 	unsigned most = 0;
 
-	for (unsigned i = 0; i < KINDS; i++) {
-		struct kind *k = &p->kinds[i];
-		unsigned want = wanted(p, k);
+	TAILQ_FOREACH(k, &p->kinds, link)
+	{
+		unsigned want = p->size ? wanted(k) : 0;
 
 		if (want > k->n && want - k->n > most) {
 			most = want - k->n;
@@ -342,28 +481,27 @@ static struct kind *next_kind(struct pool *p)
 
 bool pool_wants(struct pool *p)
 {
-	return p->size && next_kind(p) && clock_ns() >= p->not_before_ns;
+	return p->n_making == 0 && next_kind(p) &&
+	       clock_ns() >= p->not_before_ns;
 }
 
 void pool_refill(struct pool *p)
 {
-	struct kind *k = next_kind(p);
-	struct error err;
-	char quoted[ERROR_MSG_MAX];
+	struct pool_kind *k = next_kind(p);
 
-	if (!k || add_item(p, k, &err) == 0)
-		return;
-	p->not_before_ns = clock_ns() + BACKOFF_NS;
-	log_warn("pool_not_filled", "error=%s",
-		log_quote(quoted, sizeof(quoted), err.msg));
+	if (k)
+		(void)make_one(k);
 }
 
 const struct api_pool *pool_show(struct pool *p)
 {
+	struct pool_kind *k;
+
 	p->shown.ready = p->shown.target = 0;
-	for (unsigned i = 0; i < KINDS; i++) {
-		p->shown.ready += p->kinds[i].n_ready;
-		p->shown.target += wanted(p, &p->kinds[i]);
+	TAILQ_FOREACH(k, &p->kinds, link)
+	{
+		p->shown.ready += k->n_ready;
+		p->shown.target += p->size ? wanted(k) : 0;
 	}
 	return &p->shown;
 }

@@ -137,6 +137,7 @@ struct vm {
 	bool ready_told; /* the guest said it is ready, and so did we */
 	struct api_op *start_op;
 	struct loop_timer start_timer;
+	struct pool_wait wait;  /* for a process */
 	struct error start_err; /* code 0: none yet */
 	uint64_t received_ns;   /* the request to start */
 
@@ -282,7 +283,10 @@ void vm_on_pidfd(struct loop_source *s, uint32_t events);
 void vm_on_linger(struct loop_timer *t);
 void vm_on_taps_timer(struct loop_timer *t);
 void vm_started(struct vm *vm);
-int vm_watch(struct vm *vm); /* its process; 0 or a negative errno */
+int vm_watch(struct vm *vm);        /* its process; 0 or a negative errno */
+int vm_start_clock(struct vm *vm);  /* until it has to have started */
+void vm_undo_launch(struct vm *vm); /* as if there had been no process */
+void vm_start_failed(struct vm *vm);
 /* SIGKILL; what follows is seen at the pidfd. why: NULL or a sentence. */
 void vm_record_unseen_exit(struct vm *vm);
 void vm_kill(struct vm *vm, enum vm_exit_reason reason, const char *why);

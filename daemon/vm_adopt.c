@@ -144,6 +144,8 @@ static int take_over(
 		vm->env->n_starting++;
 	output_attach(vm->output, &vm->process);
 	r = vm_watch(vm);
+	if (r == 0 && vm->state == VM_STARTING)
+		r = vm_start_clock(vm);
 	if (r < 0)
 		return error_errno(err, -r, "watching the VM");
 	if (vm->foreign)

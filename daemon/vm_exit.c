@@ -164,7 +164,7 @@ static void finish_delete(struct vm *vm)
 	vm->env->gone(vm->env->arg, vm);
 }
 
-static void start_failed(struct vm *vm)
+void vm_start_failed(struct vm *vm)
 {
 	struct api_op *op = take_ptr(&vm->start_op);
 	struct error err = vm->start_err, ignored;
@@ -180,10 +180,10 @@ static void start_failed(struct vm *vm)
 	log_warn("vm_start_failed", "vm=%s error=%s", vm->id,
 		log_quote(quoted, sizeof(quoted), err.msg));
 	vm->env->n_starting--;
-	output_reset(vm->output);
+	pool_cancel(&vm->wait);
+	loop_clear_timer(vm->env->loop, &vm->start_timer);
+	vm_undo_launch(vm);
 	vm->exit = (struct vm_exit){VM_EXIT_NONE};
-	(void)state_link_vm(vm->env->procs.state, vm->id, "");
-	process_destroy(&vm->process, &vm->env->procs);
 	(void)vm_state_after(&vm->state, VM_EV_START_FAILED, &ignored);
 	if (!vm->remove_if_start_fails)
 		taps_reopen(&vm->env->taps, vm->id, &vm->config, &vm->taps);
@@ -246,7 +246,7 @@ static void end_when_free(struct vm *vm)
 	status = jail_reap(vm->env->procs.jail, &vm->process.jail);
 	record_exit(vm, status);
 	if (vm->state == VM_STARTING)
-		start_failed(vm);
+		vm_start_failed(vm);
 	else
 		exited(vm);
 }
@@ -335,5 +335,8 @@ void vm_shut_down(struct vm *vm)
 	}
 	error_set(&vm->start_err, ESHUTDOWN, "mayflyd is stopping");
 	vm->remove_if_start_fails = true;
-	vm_kill(vm, VM_EXIT_KILLED, NULL);
+	if (vm->wait.kind)
+		vm_start_failed(vm);
+	else
+		vm_kill(vm, VM_EXIT_KILLED, NULL);
 }

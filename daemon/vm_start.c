@@ -60,7 +60,17 @@ static void on_start_timeout(struct loop_timer *t)
 	error_set(&vm->start_err, EIO,
 		"the VM did not start within %llu s and was killed",
 		(unsigned long long)(vm->env->start_timeout_ns / 1000000000u));
-	vm_kill(vm, VM_EXIT_KILLED, NULL);
+	if (vm->wait.kind)
+		vm_start_failed(vm);
+	else
+		vm_kill(vm, VM_EXIT_KILLED, NULL);
+}
+
+int vm_start_clock(struct vm *vm)
+{
+	vm->start_timer.fire = on_start_timeout;
+	return loop_set_timer(vm->env->loop, &vm->start_timer,
+		clock_ns() + vm->env->start_timeout_ns);
 }
 
 int vm_watch(struct vm *vm)
@@ -70,37 +80,22 @@ int vm_watch(struct vm *vm)
 
 	if (r == 0 && !vm->foreign)
 		r = loop_add(l, &vm->sock, vm->process.jail.sock, EPOLLIN);
-	vm->start_timer.fire = on_start_timeout;
-	if (r == 0 && vm->state <= VM_STARTING)
-		r = loop_set_timer(l, &vm->start_timer,
-			clock_ns() + vm->env->start_timeout_ns);
 	return r;
 }
 
-/* One that waits for it, or a new one. */
-static int find_process(
-	struct vm *vm, const struct msg_prepare *m, struct error *err)
+/* What the pool gave becomes this VM. On failure what was made is still there.
+ */
+static int launch(struct vm *vm, const union msg *m, struct error *err)
 {
-	struct vm_env *env = vm->env;
-
-	return pool_take(env->pool, m, &vm->process)
-		       ? 0
-		       : process_make(&vm->process, &env->procs, m, err);
-}
-
-/* On failure what was made is still there. */
-static int launch(struct vm *vm, const struct msg_prepare *p, union msg *m,
-	uint64_t received_ns, struct error *err)
-{
+	uint64_t ram = (uint64_t)vm->config.machine_config.mem_size_mib << 20;
 	uint64_t more = more_memory_bytes(&m->start);
 	int r;
 
-	if (find_process(vm, p, err) < 0 ||
-		(more && jail_limit(vm->env->procs.jail, &vm->process.jail,
-				 p->mem_bytes + more, err) < 0))
-		return admission_failed(err);
-	vm->process.shared->received_ns = received_ns;
+	vm->process.shared->received_ns = vm->received_ns;
 	output_attach(vm->output, &vm->process);
+	if (more && jail_limit(vm->env->procs.jail, &vm->process.jail,
+			    ram + more, err) < 0)
+		return admission_failed(err);
 	/* Before it has anything of this VM's: were we to die now, another
 	 * daemon would know whose it is. */
 	r = state_link_vm(vm->env->procs.state, vm->id, vm->process.key);
@@ -114,14 +109,56 @@ static int launch(struct vm *vm, const struct msg_prepare *p, union msg *m,
 	return admission_failed(err);
 }
 
-static void undo_launch(struct vm *vm)
+void vm_undo_launch(struct vm *vm)
 {
-	loop_clear_timer(vm->env->loop, &vm->start_timer);
 	loop_remove(vm->env->loop, &vm->sock);
 	loop_remove(vm->env->loop, &vm->pidfd);
 	(void)state_link_vm(vm->env->procs.state, vm->id, "");
 	process_destroy(&vm->process, &vm->env->procs);
 	output_reset(vm->output);
+}
+
+static int fill(struct vm *vm, union msg *m, struct error *err)
+{
+	if (vm_fill_start(vm, &m->start, err) < 0)
+		return -err->code;
+	return taps_fill(&vm->taps, &m->start, err);
+}
+
+/* It waited for its process. */
+static void on_process(
+	struct pool_wait *w, const struct process *p, const struct error *err)
+{
+	struct vm *vm = (struct vm *)((char *)w - offsetof(struct vm, wait));
+	union msg m;
+
+	if (!p) {
+		vm->start_err = *err;
+		(void)admission_failed(&vm->start_err);
+		vm_start_failed(vm);
+		return;
+	}
+	vm->process = *p;
+	/* Once more: files may have changed their size meanwhile. */
+	if (fill(vm, &m, &vm->start_err) == 0 &&
+		launch(vm, &m, &vm->start_err) == 0)
+		return;
+	vm_start_failed(vm);
+}
+
+static int find_process(struct vm *vm, const struct msg_prepare *p,
+	const union msg *m, struct error *err)
+{
+	int r;
+
+	vm->wait.got = on_process;
+	r = pool_take(vm->env->pool, p, &vm->wait, &vm->process);
+	if (r < 0)
+		return error_errno(err, EAGAIN, "a process for the VM");
+	if (r == 0 || launch(vm, m, err) == 0)
+		return 0;
+	vm_undo_launch(vm);
+	return -err->code;
 }
 
 int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
@@ -139,20 +176,21 @@ int vm_start(struct vm *vm, uint64_t received_ns, bool remove_if_fails,
 	if (vm->env->procs.kvm_fd < 0)
 		return error_set(err, EIO,
 			"this host has no usable KVM: see GET /v1/host");
+	vm->received_ns = received_ns;
+	vm->start_err.code = 0;
 	if (vm_fill_prepare(vm->env, &vm->config, &p, err) < 0 ||
-		vm_fill_start(vm, &m.start, err) < 0 ||
-		taps_fill(&vm->taps, &m.start, err) < 0)
+		fill(vm, &m, err) < 0)
 		return -err->code;
-	if (launch(vm, &p, &m, received_ns, err) < 0) {
-		undo_launch(vm);
+	if (vm_start_clock(vm) < 0)
+		return error_set(err, EAGAIN, "out of memory");
+	if (find_process(vm, &p, &m, err) < 0) {
+		loop_clear_timer(vm->env->loop, &vm->start_timer);
 		return -err->code;
 	}
 	vm->state = after;
 	vm->env->n_starting++;
-	vm->received_ns = received_ns;
 	vm->remove_if_start_fails = remove_if_fails;
 	vm->start_op = op;
-	vm->start_err.code = 0;
 	vm->ready_told = false;
 	return API_PENDING;
 }

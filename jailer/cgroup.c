@@ -145,12 +145,17 @@ static void enable_controllers(struct cgroup_tree *t)
 
 static int open_parent(struct cgroup_tree *t, unsigned i, struct error *err)
 {
-	close_fd(&t->parent_fd[i]);
+	_cleanup_close_ int fd = -1;
+
 	if (mkdir(t->parent[i], 0755) < 0 && errno != EEXIST)
 		return error_errno(err, errno, "making %s", t->parent[i]);
-	t->parent_fd[i] =
-		open(t->parent[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open(t->parent[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, errno, "opening %s", t->parent[i]);
+	/* In place of the old one: another thread may be using its number. */
 	if (t->parent_fd[i] < 0)
+		t->parent_fd[i] = take_fd(&fd);
+	else if (dup3(fd, t->parent_fd[i], O_CLOEXEC) < 0)
 		return error_errno(err, errno, "opening %s", t->parent[i]);
 	if (t->version == JAIL_CGROUP_V2)
 		enable_controllers(t);

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,7 +13,8 @@ struct ids {
 	int lock_fd;
 	uid_t first;
 	unsigned count;
-	unsigned next; /* where the search begins */
+	pthread_mutex_t lock; /* what follows */
+	unsigned next;        /* where the search begins */
 	bool used[];
 };
 
@@ -32,6 +34,7 @@ int ids_create(struct ids **ret, const char *lock_path, uid_t first,
 		return error_errno(err, ENOMEM, "allocating %u ids", count);
 	ids->first = first;
 	ids->count = count;
+	pthread_mutex_init(&ids->lock, NULL);
 	ids->lock_fd = open(lock_path,
 		O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
 	if (ids->lock_fd < 0) {
@@ -49,6 +52,7 @@ void ids_destroy(struct ids *ids)
 	if (!ids)
 		return;
 	close_fd(&ids->lock_fd);
+	pthread_mutex_destroy(&ids->lock);
 	free(ids);
 }
 
@@ -62,7 +66,7 @@ static int set_lock(const struct ids *ids, uid_t uid, short type)
 	return fcntl(ids->lock_fd, F_OFD_SETLK, &l) < 0 ? -errno : 0;
 }
 
-int ids_take(struct ids *ids, uid_t *ret, struct error *err)
+static int take(struct ids *ids, uid_t *ret, struct error *err)
 {
 	for (unsigned tried = 0; tried < ids->count; tried++) {
 		unsigned i = (ids->next + tried) % ids->count;
@@ -86,21 +90,38 @@ int ids_take(struct ids *ids, uid_t *ret, struct error *err)
 		ids->first);
 }
 
+int ids_take(struct ids *ids, uid_t *ret, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&ids->lock);
+	r = take(ids, ret, err);
+	pthread_mutex_unlock(&ids->lock);
+	return r;
+}
+
 bool ids_adopt(struct ids *ids, uid_t uid)
 {
-	if (uid < ids->first || uid - ids->first >= ids->count ||
-		ids->used[uid - ids->first])
+	bool mine;
+
+	if (uid < ids->first || uid - ids->first >= ids->count)
 		return false;
-	/* Had another daemon taken it meanwhile, both VMs would have it. */
-	(void)set_lock(ids, uid, F_WRLCK);
+	pthread_mutex_lock(&ids->lock);
+	mine = !ids->used[uid - ids->first];
 	ids->used[uid - ids->first] = true;
-	return true;
+	/* Had another daemon taken it meanwhile, both VMs would have it. */
+	if (mine)
+		(void)set_lock(ids, uid, F_WRLCK);
+	pthread_mutex_unlock(&ids->lock);
+	return mine;
 }
 
 void ids_give(struct ids *ids, uid_t uid)
 {
 	assert(uid >= ids->first && uid - ids->first < ids->count);
+	pthread_mutex_lock(&ids->lock);
 	assert(ids->used[uid - ids->first]);
 	ids->used[uid - ids->first] = false;
 	set_lock(ids, uid, F_UNLCK);
+	pthread_mutex_unlock(&ids->lock);
 }

@@ -4,7 +4,7 @@
  * The uids (and gids, the same numbers) VMs run under: each is held by one VM
  * of the host at a time. Daemons may share a range: an id in use is also a
  * locked byte, at that offset, of a file common to all of them, and the kernel
- * drops the locks of a daemon that dies.
+ * drops the locks of a daemon that dies. Any thread.
  */
 
 #include "base/error.h"

@@ -13,7 +13,8 @@
  *   control socket (JAIL_CONTROL_FD). The seccomp programs it installs itself,
  *   thread by thread, before it looks at anything a guest made.
  *
- * Called from the daemon's one thread. Errors are of the control path.
+ * jail_spawn() is called on one thread, all else on one, perhaps another.
+ * Errors are of the control path.
  */
 
 #include "base/error.h"

@@ -57,25 +57,38 @@ static bool is_waiting(const char *pid)
 	return n > strlen(words) + 1 && words[strlen(words) + 1] == ' ';
 }
 
-static void count_children(pid_t pid, unsigned *ret_vms, unsigned *ret_waiting)
+/* Of one of its threads: a child is that of the thread that made it. */
+static void count_children_of(
+	pid_t pid, const char *tid, unsigned *vms, unsigned *waiting)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *child = NULL;
-	char path[64];
+	char path[PATH_MAX];
 	size_t cap = 0;
 	ssize_t len;
 
-	*ret_vms = *ret_waiting = 0;
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid,
-		(int)pid);
+	snprintf(
+		path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, tid);
 	f = fopen(path, "re");
 	while (f && (len = getdelim(&child, &cap, ' ', f)) > 1) {
 		child[len - 1] = '\0';
-		if (is_waiting(child))
-			(*ret_waiting)++;
-		else
-			(*ret_vms)++;
+		(*(is_waiting(child) ? waiting : vms))++;
 	}
+}
+
+static void count_children(pid_t pid, unsigned *ret_vms, unsigned *ret_waiting)
+{
+	const struct dirent *e;
+	char path[64];
+	DIR *dir;
+
+	*ret_vms = *ret_waiting = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (e = readdir(dir)))
+		count_children_of(pid, e->d_name, ret_vms, ret_waiting);
+	if (dir)
+		closedir(dir);
 }
 
 /*

@@ -242,19 +242,25 @@ def test_full_pids_cgroup_is_503(t):
 
 
 # What a start asks of the kernel, and what that may say when it has none.
-FAULTS = [
-    ("eventfd2", "EMFILE"), ("fallocate", "ENOSPC"), ("ftruncate", "ENOMEM"),
-    ("renameat", "ENOSPC"), ("symlinkat", "ENOSPC"), ("bind", "ENOSPC"),
-    ("pwrite64", "ENOSPC"), ("mmap", "ENOMEM"), ("socketpair", "EMFILE"),
-    ("mkdirat", "ENOMEM"), ("mkdirat", "EAGAIN"), ("mkdirat", "ENOSPC"), ("clone3", "EAGAIN"),
-    ("clone3", "ENOMEM"), ("epoll_ctl", "ENOSPC"), ("epoll_ctl", "ENOMEM"),
-    ("openat", "EMFILE"), ("openat", "ENFILE"), ("sendmsg", "ENOMEM"),
-]
+# In the loop's thread ("mayflyd"), and in the one that makes processes.
+FAULTS = [(thread, call, errno) for thread, call, errnos in (
+    ("maker", "eventfd2", ("EMFILE",)), ("maker", "fallocate", ("ENOSPC",)),
+    ("maker", "ftruncate", ("ENOMEM",)), ("maker", "bind", ("ENOSPC",)),
+    ("maker", "pwrite64", ("ENOSPC",)), ("maker", "mmap", ("ENOMEM",)),
+    ("maker", "socketpair", ("EMFILE",)), ("maker", "sendmsg", ("ENOMEM",)),
+    ("maker", "mkdirat", ("ENOMEM", "EAGAIN", "ENOSPC")),
+    ("maker", "clone3", ("EAGAIN", "ENOMEM")),
+    ("maker", "openat", ("EMFILE", "ENFILE")),
+    ("mayflyd", "renameat", ("ENOSPC",)), ("mayflyd", "symlinkat", ("ENOSPC",)),
+    ("mayflyd", "pwrite64", ("ENOSPC",)), ("mayflyd", "mkdirat", ("ENOSPC",)),
+    ("mayflyd", "openat", ("EMFILE", "ENFILE")),
+    ("mayflyd", "epoll_ctl", ("ENOSPC", "ENOMEM")),
+    ("mayflyd", "sendmsg", ("ENOMEM",))) for errno in errnos]
 
 
-# What comes then is no longer of the start: descriptors are taken out (which
-# never fails), the answer is sent.
-LAST = {"epoll_ctl": 3, "sendmsg": 1}
+# Where it is not one of the first eleven: descriptors are taken out of epoll, too
+# (which never fails), and an answer is sent.
+WHEN = {"epoll_ctl": (3, 4, 7, 8), "sendmsg": (1,)}
 
 
 def put_or_none(daemon):
@@ -268,12 +274,12 @@ def put_or_none(daemon):
 def test_want_of_room_in_the_middle_of_a_start_is_503(t):
     daemon = t.own_daemon("--pool", "0")
     left = Left(daemon)
-    for call, errno in FAULTS:
+    for thread, call, errno in FAULTS:
         refused = 0
-        for when in range(1, LAST.get(call, 11) + 1):
-            with tracing(t, daemon, call, errno, when):
+        for when in WHEN.get(call, range(1, 12)):
+            with tracing(t, daemon, thread, call, errno, when):
                 reply = put_or_none(daemon)
-            what = f"{call} {when}: {errno}"
+            what = f"{thread}: {call} {when}: {errno}"
             if not reply:
                 # Not even for the connection: it is closed at once.
                 assert call in ("mmap", "epoll_ctl"), what
@@ -288,15 +294,17 @@ def test_want_of_room_in_the_middle_of_a_start_is_503(t):
             left.check()
             if reply and reply.status == 201 and refused:
                 break
-        assert refused, f"no {call} in a start"
+        assert refused, f"no {call} of {thread} in a start"
 
 
 class tracing:
-    """The n-th such system call of the daemon fails."""
+    """The n-th such system call of one of the daemon's threads fails."""
 
-    def __init__(self, t, daemon, call, errno, when):
+    def __init__(self, t, daemon, thread, call, errno, when):
         self.log = t.path("strace")
-        self.argv = ["strace", "-q", "-p", str(daemon.pid), "-o", self.log,
+        (self.tid,) = [tid for tid, name in proc.threads(daemon.pid).items()
+                       if name == thread]
+        self.argv = ["strace", "-q", "-p", str(self.tid), "-o", self.log,
                      "-e", f"trace={call}",
                      "-e", f"inject={call}:error={errno}:when={when}"]
         self.pid = daemon.pid
@@ -304,7 +312,7 @@ class tracing:
 
     def __enter__(self):
         self.process = subprocess.Popen(self.argv)
-        eventually("strace", lambda: proc.status(self.pid)[
+        eventually("strace", lambda: proc.status(self.pid, self.tid)[
             "TracerPid"] != "0")
         return self
 
