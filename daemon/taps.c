@@ -84,6 +84,7 @@ static struct vm_tap *new_tap(const char *vm, const struct vm_net *n)
 	memcpy(t->vm, vm, strnlen(vm, VM_ID_MAX));
 	t->name = strdup(n->host_dev_name);
 	t->netns = n->netns ? strdup(n->netns) : NULL;
+	t->made = n->create;
 	if (t->name && (t->netns || !n->netns))
 		return t;
 	free_tap(t);
@@ -249,10 +250,11 @@ void taps_reopen(struct tap_list *all, const char *vm,
 				c->nets[i].iface_id, err.code);
 }
 
-bool taps_in_use(const struct vm_taps *t)
+bool taps_in_use(const struct vm_taps *t, bool made_only)
 {
 	for (unsigned i = 0; i < t->n; i++)
-		if (t->taps[i] && tap_in_use(&t->taps[i]->tap))
+		if (t->taps[i] && (t->taps[i]->made || !made_only) &&
+			tap_in_use(&t->taps[i]->tap))
 			return true;
 	return false;
 }

@@ -19,6 +19,7 @@ struct vm_tap {
 	LIST_ENTRY(vm_tap) link;
 	char vm[VM_ID_MAX + 1];
 	char *name, *netns; /* what it is known by */
+	bool made;          /* for this VM: it goes with its last queue */
 	struct tap tap;
 };
 
@@ -61,7 +62,8 @@ void taps_handed_over(struct vm_taps *t);
  * logged, and missing in taps_fill(). */
 void taps_reopen(struct tap_list *all, const char *vm,
 	const struct vm_config *c, struct vm_taps *t);
-/* Whether one that was handed over is still open somewhere. */
-bool taps_in_use(const struct vm_taps *t);
+/* Whether one that was handed over is still open somewhere; of those that were
+ * made only, or of all. */
+bool taps_in_use(const struct vm_taps *t, bool made_only);
 /* They are others' to use. */
 void taps_close(struct vm_taps *t);

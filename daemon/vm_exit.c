@@ -15,9 +15,11 @@
 /* More than a socket's buffer holds. */
 #define LAST_MESSAGES_MAX 4096
 
-/* How often to look whether taps are free, and how many times. */
+/* How often to look whether taps are free, and how many times. Those that were
+ * there may be somebody else's as well. */
 #define TAPS_INTERVAL_NS 5000000u
 #define TAPS_TRIES 100u
+#define MADE_TAPS_TRIES 2000u
 
 const char *vm_exit_reason_name(enum vm_exit_reason r)
 {
@@ -229,18 +231,31 @@ static void note_oom(struct vm *vm)
 	vm_publish(vm, API_EVENT_OOM);
 }
 
+static bool waits_for_taps(struct vm *vm)
+{
+	unsigned tries = vm->taps_tries++;
+
+	if (!taps_in_use(&vm->taps, tries >= TAPS_TRIES))
+		return false;
+	if (tries < MADE_TAPS_TRIES &&
+		loop_set_timer(vm->env->loop, &vm->taps_timer,
+			clock_ns() + TAPS_INTERVAL_NS) == 0)
+		return true;
+	log_warn("taps_still_in_use", "vm=%s", vm->id);
+	return false;
+}
+
 /*
- * The process is dead. The kernel lets go of its taps some 30 ms later; until
- * then it counts as dying, and is not reaped: who hears that the VM has ended,
- * or did not start, may use them again.
+ * The process is dead. The kernel lets go of its taps some 30 ms later, where
+ * it has a lot to do some seconds; until then it counts as dying, and is not
+ * reaped: who hears that the VM has ended, or did not start, may use them
+ * again.
  */
 static void end_when_free(struct vm *vm)
 {
 	int status;
 
-	if (taps_in_use(&vm->taps) && vm->taps_tries++ < TAPS_TRIES &&
-		loop_set_timer(vm->env->loop, &vm->taps_timer,
-			clock_ns() + TAPS_INTERVAL_NS) == 0)
+	if (waits_for_taps(vm))
 		return;
 	note_oom(vm);
 	status = jail_reap(vm->env->procs.jail, &vm->process.jail);

@@ -40,6 +40,29 @@ class Host:
         return {line.split()[0] for line in out.stdout.splitlines()}
 
 
+    def hold(self, name):
+        """Somebody else opens a queue of the tap, until the returned process's
+        input ends."""
+        holder = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{self.name}", "python3", "-c",
+             HOLD, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.t.cleanup(holder.wait, 10)
+        self.t.cleanup(holder.stdin.close)
+        assert holder.stdout.readline() == b"held\n"
+        return holder
+
+
+HOLD = """
+import fcntl, os, struct, sys
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 2, 0x1000, 0x4000, 0x100
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", sys.argv[1].encode(),
+            IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 def document(guest="puppet", **net):
     return {
         "boot-source": {"kernel_image_path": os.path.join(
@@ -68,6 +91,28 @@ def test_tap_is_free_once_its_vm_is_known_to_have_ended(t):
         h.api.ok("GET", f"/v1/vms/a{i}/wait")
         h.api.ok("PUT", f"/v1/vms/b{i}", started())
         h.api.ok("DELETE", f"/v1/vms/b{i}")
+
+
+@native()
+def test_end_is_told_when_a_tap_that_was_made_is_gone(t):
+    """However long its last queue takes; one that was there is not waited for
+    when it is somebody else's as well."""
+    h = Host(t)
+    h.tap("tap0", "multi_queue")
+    for create, name in ((True, "made0"), (False, "tap0")):
+        net = {"host_dev_name": name, "queue_pairs": 2, "create": create}
+        h.api.ok("PUT", "/v1/vms/a", started(**net))
+        holder = h.hold(name)
+        h.api.ok("PUT", "/v1/vms/a/console", b"l")
+        wait = "/v1/vms/a/wait?timeout_ms="
+        if create:
+            assert h.api.ok("GET", wait + "2000")["timed_out"]
+            assert name in h.devices()
+            holder.stdin.close()
+            holder.wait(10)
+        assert not h.api.ok("GET", wait + "8000")["timed_out"]
+        assert (name in h.devices()) != create
+        h.api.ok("DELETE", "/v1/vms/a")
 
 
 @native()
