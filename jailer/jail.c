@@ -317,18 +317,33 @@ int jail_limit(struct jail *j, const struct jail_process *p, uint64_t mem_bytes,
 		&j->cgroups, p->name, memory_limit(mem_bytes), err);
 }
 
+/* "NAME-UID", as jail_spawn() makes it. */
+static bool is_cgroup_name(const char *name, uid_t uid)
+{
+	const char *dash = strrchr(name, '-');
+	char suffix[16];
+
+	snprintf(suffix, sizeof(suffix), "-%u", uid);
+	return dash && dash > name && name[0] != '.' && !strchr(name, '/') &&
+	       strcmp(dash, suffix) == 0;
+}
+
 int jail_adopt(struct jail *j, struct jail_process *p, struct error *err)
 {
 	p->adopted = true;
 	p->pidfd = -1;
-	if (p->pid) {
-		p->pidfd = pidfd_open(p->pid, 0);
-		if (p->pidfd < 0)
-			return error_errno(err, errno, "pidfd_open");
+	if (!is_cgroup_name(p->name, p->uid)) {
+		log_warn("cgroup_not_ours", "pid=%d uid=%u", p->pid, p->uid);
+		p->name[0] = '\0'; /* nor to remove */
 	}
 	if (!ids_adopt(j->ids, p->uid)) {
 		log_warn("uid_not_ours", "uid=%u", p->uid);
 		p->uid = 0; /* not ours to give back */
+	}
+	if (p->pid) {
+		p->pidfd = pidfd_open(p->pid, 0);
+		if (p->pidfd < 0)
+			return error_errno(err, errno, "pidfd_open");
 	}
 	return 0;
 }
@@ -349,7 +364,7 @@ int jail_reap(struct jail *j, struct jail_process *p)
 {
 	int status = -1;
 
-	if (p->adopted) {
+	if (p->adopted || !p->pid) {
 		await_end(p->pidfd);
 		give_back(j, p);
 		return status;

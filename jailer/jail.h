@@ -78,7 +78,8 @@ int jail_limit(struct jail *j, const struct jail_process *p, uint64_t mem_bytes,
 /*
  * The process of a daemon that is gone: *p has pid, uid and name as that daemon
  * knew them, and gets a pidfd. The caller has made sure that it is still this
- * process. pid 0: it has ended; what is left of it goes with jail_reap().
+ * process. pid 0: it has ended; what is left of it goes with jail_reap(), as on
+ * failure.
  */
 int jail_adopt(struct jail *j, struct jail_process *p, struct error *err);
 
@@ -86,5 +87,6 @@ int jail_adopt(struct jail *j, struct jail_process *p, struct error *err);
  * After the pidfd became readable: reaps, returns the wait status (as waitpid;
  * -1: nobody knows that of an adopted one), removes the cgroup, gives the uid
  * back, closes both descriptors. A process still running is killed first.
+ * Without one there is only the rest to do.
  */
 int jail_reap(struct jail *j, struct jail_process *p);

@@ -98,6 +98,66 @@ START_TEST(a_name_that_is_no_file_name_is_refused)
 }
 END_TEST
 
+/* %u: its user id. */
+static const char *const strange_groups[] = {"", "vm", "-%u", "vm-1%u", "vm-",
+	"../vm-%u", "a/vm-%u", "..", "../-%u", ".-%u", "vm-%u-", "vm-%u "};
+
+START_TEST(a_cgroup_that_is_not_ours_is_not_adopted)
+{
+	struct jail_process p = {.sock = -1, .uid = UID_FIRST};
+
+	snprintf(p.name, sizeof(p.name), strange_groups[_i], p.uid);
+	ck_assert_int_eq(jail_adopt(jail, &p, &err), 0);
+	ck_assert_str_eq(p.name, "");
+	ck_assert_int_eq(jail_reap(jail, &p), -1);
+}
+END_TEST
+
+/* Of what an earlier daemon has left of one that has ended. */
+START_TEST(what_is_adopted_goes_whole)
+{
+	struct jail_process p, more[UID_COUNT];
+
+	spawn(&b, "b");
+	p = b;
+	p.pid = 0;
+	kill(b.pid, SIGKILL);
+	ck_assert_int_eq(waitpid(b.pid, NULL, 0), b.pid);
+	/* Of this daemon's ids it is one already, and stays that. */
+	ck_assert_int_eq(jail_adopt(jail, &p, &err), 0);
+	ck_assert_uint_eq(p.uid, 0);
+	ck_assert_str_eq(p.name, b.name);
+	jail_reap(jail, &b);
+	for (unsigned i = 0; i < UID_COUNT; i++)
+		spawn(&more[i], "more");
+	for (unsigned i = 0; i < UID_COUNT; i++)
+		jail_reap(jail, &more[i]);
+}
+END_TEST
+
+/* Its number may be another's by now. */
+START_TEST(an_adopted_one_that_has_gone_is_an_error_that_can_be_reaped)
+{
+	struct jail_process p = {
+		.pid = 0x7ffffff0, .sock = -1, .uid = UID_FIRST};
+
+	snprintf(p.name, sizeof(p.name), "vm-%u", p.uid);
+	ck_assert_int_eq(jail_adopt(jail, &p, &err), -ESRCH);
+	p.pid = 0;
+	ck_assert_int_eq(jail_reap(jail, &p), -1);
+	ck_assert_uint_eq(p.uid, 0);
+}
+END_TEST
+
+/* What was never made: nobody is signalled, this process group least of all. */
+START_TEST(reaping_nothing_is_fine)
+{
+	struct jail_process p = {.pidfd = -1, .sock = -1};
+
+	ck_assert_int_eq(jail_reap(jail, &p), -1);
+}
+END_TEST
+
 START_TEST(the_daemon_stays_what_it_was)
 {
 	struct rlimit before, after;
@@ -249,6 +309,12 @@ int main(void)
 	tcase_add_test(life, there_are_as_many_as_ids_and_no_more);
 	tcase_add_loop_test(
 		life, a_name_that_is_no_file_name_is_refused, 0, N(bad_names));
+	tcase_add_loop_test(life, a_cgroup_that_is_not_ours_is_not_adopted, 0,
+		N(strange_groups));
+	tcase_add_test(life, what_is_adopted_goes_whole);
+	tcase_add_test(life,
+		an_adopted_one_that_has_gone_is_an_error_that_can_be_reaped);
+	tcase_add_test(life, reaping_nothing_is_fine);
 	tcase_add_test(life, the_daemon_stays_what_it_was);
 	tcase_add_test(life, two_hundred_lives_leave_nothing_behind);
 	tcase_add_test(
