@@ -141,14 +141,29 @@ static int open_env(
 
 /* ---- what an earlier daemon left ---- */
 
+static const struct vm *whose(const struct daemon *d, const char *key)
+{
+	const struct vm *vm;
+
+	TAILQ_FOREACH(vm, &d->vms.list, link)
+	if (strcmp(vm->process.key, key) == 0)
+		return vm;
+	return NULL;
+}
+
 static void adopt_one(void *arg, const char *id)
 {
 	struct daemon *d = arg;
+	char quoted[ERROR_MSG_MAX], key[STATE_KEY_BYTES];
+	struct vm *vm = NULL;
 	struct error err;
-	char quoted[ERROR_MSG_MAX];
-	struct vm *vm;
 
-	if (vm_adopt(&vm, &d->env, id, &err) < 0)
+	if (state_linked(&d->state, id, key) > 0 && whose(d, key))
+		error_set(&err, EEXIST, "its process is that of the VM \"%s\"",
+			whose(d, key)->id);
+	else if (vm_adopt(&vm, &d->env, id, &err) == 0)
+		err.code = 0;
+	if (err.code)
 		log_error("vm_not_adopted", "vm=%s error=%s", id,
 			log_quote(quoted, sizeof(quoted), err.msg));
 	if (!vm)
@@ -163,25 +178,14 @@ static void adopt_one(void *arg, const char *id)
 static void end_orphan(void *arg, const char *key)
 {
 	struct daemon *d = arg;
+	struct state_proc ignored;
 	struct process p;
-	struct state_proc proc;
-	struct error err;
-	struct vm *vm;
 
-	TAILQ_FOREACH(vm, &d->vms.list, link)
-	if (strcmp(vm->process.key, key) == 0)
+	if (whose(d, key))
 		return;
 	process_init(&p);
 	snprintf(p.key, sizeof(p.key), "%s", key);
-	if (state_read_proc(&d->state, key, &proc) == 0) {
-		p.jail.uid = proc.uid;
-		memcpy(p.jail.name, proc.cgroup, sizeof(p.jail.name));
-		if (process_start_time(proc.pid) == proc.start)
-			p.jail.pid = proc.pid;
-		if (jail_adopt(d->env.procs.jail, &p.jail, &err) < 0)
-			p.jail.pid = 0;
-		jail_reap(d->env.procs.jail, &p.jail);
-	}
+	(void)process_find(&p, &d->env.procs, &ignored);
 	process_destroy(&p, &d->env.procs);
 }
 

@@ -13,6 +13,7 @@
 
 /* Beside the vCPUs: the control thread and two I/O workers. */
 #define OTHER_THREADS 3
+#define CGROUP_NAME "vm"
 
 void process_init(struct process *p)
 {
@@ -33,8 +34,10 @@ struct vm_shared *process_map(const struct state *s, const char *key)
 	struct vm_shared *shared;
 	struct stat st;
 
+	/* Where nothing is behind it, a touch would be a signal. */
 	if (fd < 0 || fstat(fd, &st) < 0 ||
-		st.st_size != (off_t)PROCESS_SHARED_BYTES)
+		st.st_size != (off_t)PROCESS_SHARED_BYTES ||
+		fallocate(fd, 0, 0, offsetof(struct vm_shared, console)) < 0)
 		return NULL;
 	shared = map(fd);
 	if (shared && shared->version != VM_SHARED_VERSION) {
@@ -63,6 +66,75 @@ uint64_t process_start_time(pid_t pid)
 	return p && sscanf(p, " %llu", &start) == 1 ? start : 0;
 }
 
+/* Whoever has the number now: whether it runs under this id. */
+static bool runs_as(pid_t pid, uid_t uid)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[40], line[128];
+	unsigned real;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Uid: %u", &real) == 1)
+			return real == uid;
+	return false;
+}
+
+static bool is_there(const struct state_proc *p)
+{
+	return process_start_time(p->pid) == p->start &&
+	       runs_as(p->pid, p->uid);
+}
+
+static bool same(const struct state_proc *a, const struct state_proc *b)
+{
+	return a->pid == b->pid && a->start == b->start && a->uid == b->uid &&
+	       strcmp(a->cgroup, b->cgroup) == 0;
+}
+
+/* The kernel knows who listens, whatever has become of the file: that is
+ * right, or damaged. */
+static int identify(const struct state *s, const char *key,
+	const struct ucred *who, struct state_proc *ret)
+{
+	int r = state_read_proc(s, key, ret);
+	struct state_proc is = {.pid = who->pid,
+		.start = process_start_time(who->pid),
+		.uid = who->uid};
+
+	/* An earlier VMM left listen() to its daemon, which is root. */
+	if (!who->uid || !is_there(&is))
+		return r;
+	snprintf(is.cgroup, sizeof(is.cgroup), "%s-%u", CGROUP_NAME, is.uid);
+	if (r < 0 || !same(&is, ret))
+		*ret = is;
+	return 0;
+}
+
+int process_find(struct process *p, const struct process_env *env,
+	struct state_proc *ret)
+{
+	struct jail_process *j = &p->jail;
+	struct ucred who = {.pid = 0};
+	struct error err;
+
+	j->sock = state_connect(env->state, p->key, &who);
+	if (j->sock < 0)
+		j->sock = -1;
+	if (identify(env->state, p->key, &who, ret) < 0)
+		return -ENODATA;
+	j->pid = is_there(ret) ? ret->pid : 0;
+	j->uid = ret->uid;
+	memcpy(j->name, ret->cgroup, sizeof(j->name));
+	/* Once we have its pidfd the number is nobody else's. */
+	if (jail_adopt(env->jail, j, &err) < 0 || (j->pid && !is_there(ret))) {
+		close_fd(&j->pidfd);
+		j->pid = 0;
+	}
+	return 0;
+}
+
 static int note(struct process *p, const struct process_env *env)
 {
 	struct state_proc s = {.pid = p->jail.pid,
@@ -70,6 +142,8 @@ static int note(struct process *p, const struct process_env *env)
 		.uid = p->jail.uid,
 		.protocol = MSG_PROTOCOL};
 
+	if (!s.start)
+		return -ESRCH;
 	memcpy(s.cgroup, p->jail.name, sizeof(s.cgroup));
 	return state_write_proc(env->state, p->key, &s);
 }
@@ -113,7 +187,7 @@ static int make(struct process *p, const struct process_env *env,
 	p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (p->wake_fd < 0)
 		return error_errno(err, errno, "eventfd");
-	if (jail_spawn(env->jail, "vm", m->mem_bytes,
+	if (jail_spawn(env->jail, CGROUP_NAME, m->mem_bytes,
 		    m->vcpu_count + OTHER_THREADS, &p->jail, err) < 0)
 		return -err->code;
 	r = note(p, env);
@@ -138,10 +212,8 @@ int process_make(struct process *ret, const struct process_env *env,
 
 int process_destroy(struct process *p, const struct process_env *env)
 {
-	int status = -1;
+	int status = jail_reap(env->jail, &p->jail);
 
-	if (p->jail.pid)
-		status = jail_reap(env->jail, &p->jail);
 	process_unmap(p->shared);
 	close_fd(&p->wake_fd);
 	state_remove_proc(env->state, p->key);

@@ -42,6 +42,15 @@ int process_make(struct process *ret, const struct process_env *env,
  * -1 if nobody knows. None is fine. */
 int process_destroy(struct process *p, const struct process_env *env);
 
+/*
+ * Finds the one of a daemon that is gone: p->key is set, p->jail will be; pid 0
+ * if it has ended, or its number is another's now; sock -1 if it does not
+ * listen. *ret: what was written down; where that is damaged, what else tells
+ * who it is, and protocol 0. -ENODATA: nothing does.
+ */
+int process_find(struct process *p, const struct process_env *env,
+	struct state_proc *ret);
+
 /* Maps the shared memory of a directory. NULL: it is not there, or of another
  * version. */
 struct vm_shared *process_map(const struct state *s, const char *key);

@@ -3,12 +3,15 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
+#include "vmm/limits.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +23,11 @@
 
 #define LINK_PREFIX "../../procs/"
 #define FILE_BYTES_MAX (1u << 20)
+
+/* What names here are made of. */
+#define KEY_CHARS "0123456789abcdef"
+#define ID_CHARS                                                               \
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 /* A daemon that was just killed may have a child on its way to exec, which has
  * the lock for a moment. */
@@ -99,36 +107,79 @@ static int write_file(
 	return fd < 0 ? -errno : fd_pwrite_full(fd, text, len, 0);
 }
 
-static char *read_file(int dir, const char *path, size_t *ret_len)
+/* Of what stands in the place of a file nothing is waited for or followed. */
+static int open_file(int dir, const char *path, int flags)
 {
-	_cleanup_close_ int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
-	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int fd = openat(dir, path,
+		flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size > FILE_BYTES_MAX)
-		return NULL;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text || fd_pread_full(fd, text, (size_t)st.st_size, 0) < 0)
-		return NULL;
-	text[st.st_size] = '\0';
-	*ret_len = (size_t)st.st_size;
-	return take_ptr(&text);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? take_fd(&fd) : -EINVAL;
 }
 
-static void each_entry(
-	int dir, void (*each)(void *arg, const char *name), void *arg)
+static int read_file(int dir, const char *path, char **ret, size_t *ret_len)
+{
+	_cleanup_close_ int fd = open_file(dir, path, O_RDONLY);
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size > FILE_BYTES_MAX)
+		return -EFBIG;
+	text = malloc((size_t)st.st_size + 1);
+	if (!text)
+		return -ENOMEM;
+	r = fd_pread_full(fd, text, (size_t)st.st_size, 0);
+	if (r < 0)
+		return r;
+	text[st.st_size] = '\0';
+	*ret_len = (size_t)st.st_size;
+	*ret = take_ptr(&text);
+	return 0;
+}
+
+static bool is_name(const char *name, const char *chars, size_t max)
+{
+	size_t n = strspn(name, chars);
+
+	return n > 0 && n <= max && name[n] == '\0';
+}
+
+static bool is_dir(int dir, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISDIR(st.st_mode);
+}
+
+/* What none of us has made is left alone. */
+static void each_dir(int dir, const char *chars, size_t max,
+	void (*each)(void *arg, const char *name), void *arg)
 {
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	char quoted[NAME_MAX + 8];
 	const struct dirent *e;
 
 	if (!d) {
 		cleanup_close(&fd);
 		return;
 	}
-	while ((e = readdir(d)) != NULL)
-		if (e->d_name[0] != '.')
+	while ((e = readdir(d)) != NULL) {
+		if (is_name(e->d_name, chars, max) && is_dir(dir, e->d_name))
 			each(arg, e->d_name);
+		else if (strcmp(e->d_name, ".") != 0 &&
+			 strcmp(e->d_name, "..") != 0)
+			log_warn("state_not_ours", "entry=%s",
+				log_quote(quoted, sizeof(quoted), e->d_name));
+	}
 	closedir(d);
 }
 
@@ -196,56 +247,71 @@ int state_make_proc(struct state *s, size_t shared_bytes, size_t backed,
 	return 0;
 }
 
+static void print_proc(char text[256], const struct state_proc *p)
+{
+	snprintf(text, 256,
+		"pid %d start %" PRIu64 " uid %u protocol %u cgroup %s end\n",
+		(int)p->pid, p->start, p->uid, p->protocol, p->cgroup);
+}
+
 /* One short write: it is there whole, or without its end. */
 int state_write_proc(
 	struct state *s, const char *key, const struct state_proc *p)
 {
 	char text[256];
-	int n = snprintf(text, sizeof(text),
-		"pid %d start %" PRIu64 " uid %u protocol %u cgroup %s end\n",
-		(int)p->pid, p->start, p->uid, p->protocol, p->cgroup);
 
+	print_proc(text, p);
 	return write_file(
-		s->procs_fd, IN(key, "process"), text, (size_t)n, O_EXCL);
+		s->procs_fd, IN(key, "process"), text, strlen(text), O_EXCL);
 }
 
 int state_read_proc(
 	const struct state *s, const char *key, struct state_proc *ret)
 {
+	_cleanup_free_ char *text = NULL;
+	struct state_proc p = {.pid = 0};
+	char again[256];
 	size_t len;
-	_cleanup_free_ char *text =
-		read_file(s->procs_fd, IN(key, "process"), &len);
-	char end[4] = "";
 	int pid;
 
-	if (!text ||
+	if (read_file(s->procs_fd, IN(key, "process"), &text, &len) < 0 ||
 		sscanf(text,
 			"pid %d start %" SCNu64
-			" uid %u protocol %u cgroup %79s %3s",
-			&pid, &ret->start, &ret->uid, &ret->protocol,
-			ret->cgroup, end) != 6 ||
-		strcmp(end, "end") != 0 || pid <= 1)
+			" uid %u protocol %u cgroup %79s",
+			&pid, &p.start, &p.uid, &p.protocol, p.cgroup) != 5)
 		return -ENODATA;
-	ret->pid = pid;
+	p.pid = pid;
+	/* Whole, and with no number that is none. */
+	print_proc(again, &p);
+	if (strcmp(text, again) != 0 || pid <= 1 || !p.start || !p.uid)
+		return -ENODATA;
+	*ret = p;
 	return 0;
 }
 
 int state_open_shared(const struct state *s, const char *key)
 {
-	int fd = openat(s->procs_fd, IN(key, "shared"), O_RDWR | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
+	return open_file(s->procs_fd, IN(key, "shared"), O_RDWR);
 }
 
-int state_connect(const struct state *s, const char *key)
+int state_connect(const struct state *s, const char *key, struct ucred *ret)
 {
+	socklen_t size = sizeof(*ret);
 	struct sockaddr_un a = control_address(s, key);
 	_cleanup_close_ int fd = socket(
 		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &size) < 0)
 		return -errno;
 	return take_fd(&fd);
+}
+
+/* Or an empty directory in its place. */
+static void remove_file(int dir, const char *path)
+{
+	if (unlinkat(dir, path, 0) < 0 && errno == EISDIR)
+		unlinkat(dir, path, AT_REMOVEDIR);
 }
 
 void state_remove_proc(struct state *s, const char *key)
@@ -253,16 +319,16 @@ void state_remove_proc(struct state *s, const char *key)
 	if (!key[0])
 		return;
 	/* Without this one it is nobody's. */
-	unlinkat(s->procs_fd, IN(key, "process"), 0);
-	unlinkat(s->procs_fd, IN(key, "control"), 0);
-	unlinkat(s->procs_fd, IN(key, "shared"), 0);
+	remove_file(s->procs_fd, IN(key, "process"));
+	remove_file(s->procs_fd, IN(key, "control"));
+	remove_file(s->procs_fd, IN(key, "shared"));
 	unlinkat(s->procs_fd, key, AT_REMOVEDIR);
 }
 
 void state_each_proc(const struct state *s,
 	void (*each)(void *arg, const char *key), void *arg)
 {
-	each_entry(s->procs_fd, each, arg);
+	each_dir(s->procs_fd, KEY_CHARS, STATE_KEY_BYTES - 1, each, arg);
 }
 
 /* ---- VMs ---- */
@@ -284,10 +350,10 @@ int state_write_vm(struct state *s, const char *id, const char *name,
 	return r;
 }
 
-char *state_read_vm(const struct state *s, const char *id, const char *name,
-	size_t *ret_len)
+int state_read_vm(const struct state *s, const char *id, const char *name,
+	char **ret, size_t *ret_len)
 {
-	return read_file(s->vms_fd, IN(id, name), ret_len);
+	return read_file(s->vms_fd, IN(id, name), ret, ret_len);
 }
 
 int state_link_vm(struct state *s, const char *id, const char *key)
@@ -302,23 +368,23 @@ int state_link_vm(struct state *s, const char *id, const char *key)
 	return symlinkat(target, s->vms_fd, IN(id, "proc")) < 0 ? -errno : 0;
 }
 
-bool state_linked(
+int state_linked(
 	const struct state *s, const char *id, char key[STATE_KEY_BYTES])
 {
+	static const size_t prefix = sizeof(LINK_PREFIX) - 1;
 	char target[sizeof(LINK_PREFIX) + STATE_KEY_BYTES];
 	ssize_t n = readlinkat(
 		s->vms_fd, IN(id, "proc"), target, sizeof(target) - 1);
 
-	if (n <= (ssize_t)strlen(LINK_PREFIX))
-		return false;
+	if (n < 0)
+		return errno == ENOENT ? 0 : -errno;
 	target[n] = '\0';
-	if (strncmp(target, LINK_PREFIX, strlen(LINK_PREFIX)) != 0 ||
-		target[strlen(LINK_PREFIX)] == '.' ||
-		strchr(target + strlen(LINK_PREFIX), '/'))
-		return false;
-	snprintf(key, STATE_KEY_BYTES, "%.*s", STATE_KEY_BYTES - 1,
-		target + strlen(LINK_PREFIX));
-	return true;
+	if (strncmp(target, LINK_PREFIX, prefix) != 0 ||
+		!is_name(target + prefix, KEY_CHARS, STATE_KEY_BYTES - 1) ||
+		!is_dir(s->procs_fd, target + prefix))
+		return -EINVAL;
+	memcpy(key, target + prefix, (size_t)n + 1 - prefix);
+	return 1;
 }
 
 void state_remove_vm(struct state *s, const char *id)
@@ -327,12 +393,12 @@ void state_remove_vm(struct state *s, const char *id)
 		"mmds.json", "config.json.new", "mmds.json.new", "exit.new"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		unlinkat(s->vms_fd, IN(id, names[i]), 0);
+		remove_file(s->vms_fd, IN(id, names[i]));
 	unlinkat(s->vms_fd, id, AT_REMOVEDIR);
 }
 
 void state_each_vm(const struct state *s,
 	void (*each)(void *arg, const char *id), void *arg)
 {
-	each_entry(s->vms_fd, each, arg);
+	each_dir(s->vms_fd, ID_CHARS, VM_ID_MAX, each, arg);
 }

@@ -16,15 +16,17 @@
  *
  * Files that can change are written beside their place and renamed. What has
  * no config.json, or no process file, was made or removed halfway: a daemon
- * that starts removes it. Nothing is synced to a disk: a VM does not outlive
- * its host; the directory is best on a tmpfs, as /run is.
+ * that starts removes it. What is there and cannot be read is damaged: that is
+ * never a reason to forget a VM or to end its process. Nothing is synced to a
+ * disk: a VM does not outlive its host; the directory is best on a tmpfs, as
+ * /run is.
  */
 
 #include "base/error.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #define STATE_KEY_BYTES 24
@@ -61,8 +63,9 @@ int state_write_proc(
 int state_read_proc(
 	const struct state *s, const char *key, struct state_proc *ret);
 int state_open_shared(const struct state *s, const char *key);
-/* -ECONNREFUSED: nobody listens there any more. */
-int state_connect(const struct state *s, const char *key);
+/* -ECONNREFUSED: nobody listens there any more. *ret: who called listen() last,
+ * which is the first thing a VMM does. */
+int state_connect(const struct state *s, const char *key, struct ucred *ret);
 void state_remove_proc(struct state *s, const char *key); /* "": nothing */
 
 /* ---- VMs ---- */
@@ -70,17 +73,20 @@ void state_remove_proc(struct state *s, const char *key); /* "": nothing */
 /* 0 or a negative errno. name: one of those above. */
 int state_write_vm(struct state *s, const char *id, const char *name,
 	const char *text, size_t len);
-/* malloc()ed and NUL-terminated, or NULL. */
-char *state_read_vm(const struct state *s, const char *id, const char *name,
-	size_t *ret_len);
+/* 0 or a negative errno; -ENOENT: there is none. *ret: malloc()ed, and
+ * NUL-terminated. */
+int state_read_vm(const struct state *s, const char *id, const char *name,
+	char **ret, size_t *ret_len);
 /* key "": none. */
 int state_link_vm(struct state *s, const char *id, const char *key);
-bool state_linked(
+/* 1; 0: it never had one; or a negative errno: it leads nowhere. */
+int state_linked(
 	const struct state *s, const char *id, char key[STATE_KEY_BYTES]);
 /* From here on no daemon will know of it. */
 void state_remove_vm(struct state *s, const char *id);
 
-/* Calls each() for every entry's name; it may remove it. */
+/* Calls each() with the name of everything that can be one; it may remove it.
+ */
 void state_each_vm(const struct state *s,
 	void (*each)(void *arg, const char *id), void *arg);
 void state_each_proc(const struct state *s,

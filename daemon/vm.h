@@ -77,6 +77,9 @@ struct vm_pending {
 
 LIST_HEAD(vm_pendings, vm_pending);
 
+/* In place of a protocol: what was written down of it cannot be read. */
+#define VM_DAMAGED UINT32_MAX
+
 /* What became of the process. */
 struct vm_exit {
 	enum vm_exit_reason reason;
@@ -144,7 +147,8 @@ struct vm {
 	/* The process; its pid 0: none any more. Its directory stays as long as
 	 * the VM. */
 	struct process process;
-	uint32_t foreign; /* protocol of a VMM we cannot talk to; 0: we can */
+	/* Protocol of a VMM we cannot talk to; VM_DAMAGED; 0: we can. */
+	uint32_t foreign;
 	struct loop_source sock, pidfd;
 	struct loop_timer linger; /* it said it exits: until it is made to */
 	uint32_t next_seq;
@@ -300,6 +304,8 @@ void vm_pending_free(struct vm_pending *p);
  * waits. */
 int vm_request(struct vm *vm, union msg *m, const int *fds, unsigned n_fds,
 	struct vm_then then, struct api_op *op, struct error *err);
+/* It was found, and cannot be talked to. */
+int vm_refuse_foreign(const struct vm *vm, struct error *err);
 /* The VM has done a change's message: goes on with it (as an operation). */
 int vm_change_done(struct vm *vm, struct vm_change *c, struct api_op *op,
 	struct error *err);

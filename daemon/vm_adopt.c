@@ -19,25 +19,48 @@
 static bool read_record(struct vm_env *env, const char *id, struct record *ret,
 	struct error *err)
 {
+	_cleanup_free_ char *text = NULL;
+	char quoted[ERROR_MSG_MAX];
 	size_t len;
-	_cleanup_free_ char *text =
-		state_read_vm(env->procs.state, id, "config.json", &len);
+	int r = state_read_vm(env->procs.state, id, "config.json", &text, &len);
 
+	*ret = (struct record){.start = false};
+	vm_config_init(&ret->config);
 	err->code = 0;
-	if (text)
+	if (r == -ENOENT)
+		return false;
+	if (r < 0)
+		error_errno(err, -r, "config.json");
+	else
 		(void)record_read(text, len, ret, err);
-	return text;
+	if (err->code)
+		log_error("vm_unreadable", "vm=%s error=%s", id,
+			log_quote(quoted, sizeof(quoted), err->msg));
+	return true;
 }
 
 static void read_mmds(struct vm *vm)
 {
-	size_t len;
-	_cleanup_free_ char *text =
-		state_read_vm(vm->env->procs.state, vm->id, "mmds.json", &len);
+	_cleanup_free_ char *text = NULL;
 	struct error err;
+	size_t len;
+	int r = state_read_vm(
+		vm->env->procs.state, vm->id, "mmds.json", &text, &len);
 
-	if (text && record_read_mmds(text, len, &vm->mmds, &err) < 0)
-		log_error("vm_mmds_lost", "vm=%s error=%d", vm->id, err.code);
+	if (r == 0)
+		r = record_read_mmds(text, len, &vm->mmds, &err);
+	if (r < 0 && r != -ENOENT)
+		log_error("vm_mmds_lost", "vm=%s error=%d", vm->id, -r);
+}
+
+/* Nobody has been told of it, or it was on its way out. */
+static void forget_half_made(
+	struct vm_env *env, const char *id, struct record *rec)
+{
+	log_warn("vm_half_made", "vm=%s", id);
+	vsock_uds_remove_dead(&rec->config.host, rec->config.vsock.uds_path);
+	vm_config_fini(&rec->config);
+	state_remove_vm(env->procs.state, id);
 }
 
 /* ---- one that was not started ---- */
@@ -64,32 +87,14 @@ static int create_again(
 
 /* ---- one that was ---- */
 
-/* Whether the process is still the one that was written down, and listens: then
- * it has a connection. */
+/* Whether its process is there still, and listens. */
 static bool find_process(struct vm *vm, struct state_proc *proc)
 {
-	const struct vm_env *env = vm->env;
-	struct jail_process *p = &vm->process.jail;
-	bool there, listens;
-	struct error err;
+	int r = process_find(&vm->process, &vm->env->procs, proc);
 
-	if (state_read_proc(env->procs.state, vm->process.key, proc) < 0)
-		return false;
-	there = process_start_time(proc->pid) == proc->start;
-	p->sock = state_connect(env->procs.state, vm->process.key);
-	listens = p->sock >= 0;
-	if (!listens)
-		p->sock = -1;
-	p->uid = proc->uid;
-	p->pid = there ? proc->pid : 0;
-	memcpy(p->name, proc->cgroup, sizeof(p->name));
-	if (jail_adopt(env->procs.jail, p, &err) < 0 ||
-		(there && process_start_time(proc->pid) != proc->start)) {
-		/* It went just now. */
-		close_fd(&p->pidfd);
-		p->pid = 0;
-	}
-	return p->pid && listens;
+	if (r < 0 || !proc->protocol)
+		log_error("vm_process_unreadable", "vm=%s", vm->id);
+	return r == 0 && vm->process.jail.pid && vm->process.jail.sock >= 0;
 }
 
 /* What a VMM of this protocol tells of itself. */
@@ -132,8 +137,12 @@ static int take_over(
 	int r;
 
 	vm->process.shared = process_map(vm->env->procs.state, vm->process.key);
+	if (!vm->process.shared)
+		log_error("vm_memory_unreadable", "vm=%s", vm->id);
 	if (proc->protocol != MSG_PROTOCOL || !vm->process.shared) {
-		vm->foreign = proc->protocol;
+		vm->foreign = proc->protocol && proc->protocol != MSG_PROTOCOL
+				      ? proc->protocol
+				      : VM_DAMAGED;
 		process_unmap(take_ptr(&vm->process.shared));
 		vm->state = VM_RUNNING;
 	} else {
@@ -157,21 +166,23 @@ static int take_over(
 	return send_adopt(vm, output_wake_fd(vm->output), err);
 }
 
-/* It ended while no daemon was there, or was not begun. */
 static bool has_run(const struct vm_shared *s)
 {
-	return s && __atomic_load_n(&s->run_state, __ATOMIC_ACQUIRE) !=
-			    VM_RUN_STATE_NONE;
+	return __atomic_load_n(&s->run_state, __ATOMIC_ACQUIRE) !=
+	       VM_RUN_STATE_NONE;
 }
 
-static void find_end(struct vm *vm)
+/* known: how it ended, because a daemon has seen it. */
+static void find_end(struct vm *vm, bool known)
 {
-	bool known = vm_read_exit(vm);
-
 	jail_reap(vm->env->procs.jail, &vm->process.jail);
 	output_attach(vm->output, &vm->process);
 	output_end(vm->output);
-	show_start(vm);
+	if (output_shared(vm->output))
+		show_start(vm);
+	else
+		log_error("vm_memory_unreadable", "vm=%s", vm->id);
+	read_mmds(vm);
 	vm->state = VM_EXITED;
 	vsock_uds_remove_dead(&vm->config.host, vm->config.vsock.uds_path);
 	if (known)
@@ -179,14 +190,6 @@ static void find_end(struct vm *vm)
 	vm_record_unseen_exit(vm);
 	vm_save_exit(vm);
 	vm_publish(vm, API_EVENT_EXITED);
-}
-
-static void forget_half_made(
-	struct vm_env *env, const char *id, struct record *rec)
-{
-	vsock_uds_remove_dead(&rec->config.host, rec->config.vsock.uds_path);
-	vm_config_fini(&rec->config);
-	state_remove_vm(env->procs.state, id);
 }
 
 /* A start that came to nothing, and that nobody has been told of. */
@@ -209,28 +212,67 @@ static int undo_start(struct vm **ret, struct vm *vm, bool created_with_start)
 	return 0;
 }
 
+/* It runs. */
+static void go_on(struct vm *vm, struct state_proc *proc, bool unreadable,
+	struct error *err)
+{
+	if (unreadable && proc->protocol == MSG_PROTOCOL)
+		proc->protocol = VM_DAMAGED;
+	read_mmds(vm);
+	if (take_over(vm, proc, err) < 0)
+		vm_kill(vm, VM_EXIT_CRASHED, err->msg);
+	vm_publish(vm, API_EVENT_ADOPTED);
+	if (vm->ready_told)
+		vm_publish(vm, API_EVENT_GUEST_READY);
+}
+
+/* One whose start had begun. linked: as state_linked() says. */
+static int find_started(struct vm **ret, struct vm *vm, int linked,
+	const struct record *rec, bool unreadable, struct error *err)
+{
+	struct state_proc proc;
+	bool known;
+
+	if (linked < 0)
+		log_error("vm_process_unreadable", "vm=%s", vm->id);
+	vm->remove_if_start_fails = rec->start;
+	*ret = vm;
+	if (linked > 0) {
+		if (find_process(vm, &proc)) {
+			go_on(vm, &proc, unreadable, err);
+			return 0;
+		}
+		vm->process.shared =
+			process_map(vm->env->procs.state, vm->process.key);
+	}
+	known = vm_read_exit(vm);
+	if (!known && vm->process.shared && !has_run(vm->process.shared))
+		return undo_start(ret, vm, rec->start);
+	find_end(vm, known);
+	return 0;
+}
+
 int vm_adopt(
 	struct vm **ret, struct vm_env *env, const char *id, struct error *err)
 {
-	struct state_proc proc = {.pid = 0};
-	char key[STATE_KEY_BYTES];
+	char key[STATE_KEY_BYTES] = "";
 	struct record rec;
-	bool unreadable, linked;
+	bool unreadable;
 	struct vm *vm;
+	int linked;
 
 	*ret = NULL;
 	if (!read_record(env, id, &rec, err)) {
-		state_remove_vm(env->procs.state, id);
+		forget_half_made(env, id, &rec);
 		return 0;
 	}
 	unreadable = err->code != 0;
 	linked = state_linked(env->procs.state, id, key);
-	if (!linked && rec.start) {
-		/* Its start had not begun, and nobody has been told of it. */
+	if (linked == 0 && rec.start) {
 		forget_half_made(env, id, &rec);
 		return 0;
 	}
-	if (!linked)
+	if (linked == 0)
 		return unreadable ? -err->code
 				  : create_again(ret, env, id, &rec);
 	vm = vm_new(env, id, &rec.config);
@@ -238,28 +280,7 @@ int vm_adopt(
 		return error_set(err, ENOMEM, "out of memory");
 	vm->number = rec.number;
 	memcpy(vm->process.key, key, sizeof(key));
-	if (find_process(vm, &proc)) {
-		if (unreadable)
-			proc.protocol = proc.protocol == MSG_PROTOCOL
-						? UINT32_MAX
-						: proc.protocol;
-		read_mmds(vm);
-		vm->remove_if_start_fails = rec.start;
-		if (take_over(vm, &proc, err) < 0)
-			vm_kill(vm, VM_EXIT_CRASHED, err->msg);
-		err->code = 0;
-		vm_publish(vm, API_EVENT_ADOPTED);
-		if (vm->ready_told)
-			vm_publish(vm, API_EVENT_GUEST_READY);
-		*ret = vm;
-		return 0;
-	}
-	vm->process.shared = process_map(env->procs.state, key);
-	if (!has_run(vm->process.shared))
-		return undo_start(ret, vm, rec.start);
-	find_end(vm);
-	*ret = vm;
-	return 0;
+	return find_started(ret, vm, linked, &rec, unreadable, err);
 }
 
 /* ---- the other way round ---- */

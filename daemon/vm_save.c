@@ -3,6 +3,7 @@
 #include "api/record.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/admission.h"
 
 #include <errno.h>
@@ -67,22 +68,26 @@ void vm_save_exit(const struct vm *vm)
 
 bool vm_read_exit(struct vm *vm)
 {
-	size_t len;
-	_cleanup_free_ char *text =
-		state_read_vm(vm->env->procs.state, vm->id, "exit", &len);
 	struct vm_exit e = {.reason = VM_EXIT_NONE};
-	int reason, at = 0;
+	_cleanup_free_ char *text = NULL;
+	int reason, at = 0, r;
+	size_t len;
 
-	if (!text ||
+	r = state_read_vm(vm->env->procs.state, vm->id, "exit", &text, &len);
+	if (r == -ENOENT)
+		return false;
+	if (r < 0 ||
 		sscanf(text, "%d %d %d %n", &reason, &e.status, &e.signal,
 			&at) < 3 ||
 		reason <= VM_EXIT_NONE || reason >= VM_EXIT_REASONS ||
-		text[len - 1] != '\n')
+		text[len - 1] != '\n') {
+		log_error("vm_exit_unreadable", "vm=%s", vm->id);
 		return false;
+	}
 	e.reason = (enum vm_exit_reason)reason;
 	text[len - 1] = '\0';
 	if (at > 0 && (size_t)at < len)
-		snprintf(e.detail, sizeof(e.detail), "%s", text + at);
+		text_printable(e.detail, sizeof(e.detail), text + at);
 	vm->exit = e;
 	return true;
 }

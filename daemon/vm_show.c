@@ -277,6 +277,8 @@ int vm_device_state(
 
 	if (vm_state_after(&after, VM_EV_UPDATE, err) < 0)
 		return -err->code;
+	if (!s)
+		return vm_refuse_foreign(vm, err);
 	*ret = (struct api_device_state){
 		.balloon_target_pages =
 			load_at_most(&s->balloon.target_pages, pages),

@@ -90,6 +90,21 @@ static void on_request_timeout(struct loop_timer *t)
 		op->done(op, &err);
 }
 
+int vm_refuse_foreign(const struct vm *vm, struct error *err)
+{
+	static const char can[] = "it can run on and be deleted, not changed";
+
+	if (vm->foreign == VM_DAMAGED)
+		return error_set(err, EBUSY,
+			"what an earlier mayflyd wrote down of the VM is "
+			"damaged: %s",
+			can);
+	return error_set(err, EBUSY,
+		"the VM was started by another version of mayflyd, with "
+		"protocol %u, not %u: %s",
+		vm->foreign, MSG_PROTOCOL, can);
+}
+
 int vm_request(struct vm *vm, union msg *m, const int *fds, unsigned n_fds,
 	struct vm_then then, struct api_op *op, struct error *err)
 {
@@ -98,13 +113,7 @@ int vm_request(struct vm *vm, union msg *m, const int *fds, unsigned n_fds,
 
 	if (vm->foreign) {
 		vm_change_free(then.change);
-		return error_set(err, EBUSY,
-			"the VM was started by another version of mayflyd, "
-			"with "
-			"protocol %u, not %u: it can run on and be deleted, "
-			"not "
-			"changed",
-			vm->foreign, MSG_PROTOCOL);
+		return vm_refuse_foreign(vm, err);
 	}
 	if (vm->n_requests < REQUESTS_MAX)
 		p = vm_pend(vm, &vm->requests, op, on_request_timeout,

@@ -230,8 +230,11 @@ static int begin(struct vm *vm, struct control *c)
 	if (msg_recv(c->sock, MSG_VMM, &m, fds, &n_fds) != 1 ||
 		m.hdr.type != MSG_PREPARE)
 		return -1;
-	if (m.prepare.has_control)
+	/* It listens already: now the kernel knows that it is us. */
+	if (m.prepare.has_control) {
 		c->listen_fd = fds[MSG_PREPARE_FD_CONTROL];
+		(void)listen(c->listen_fd, 1);
+	}
 	if (vm_prepare(vm, &m.prepare, fds, &err) < 0) {
 		send_failed(c->sock, m.hdr.seq, &err);
 		return -1;

@@ -396,9 +396,10 @@ static void find_daemon(void)
 		say_exiting(VM_EXIT_PANIC, "alone"), _exit(0);
 	if (is(outlive, "crashes"))
 		__builtin_trap();
-	do
+	do {
+		poll(&(struct pollfd){control_fd, POLLIN, 0}, 1, -1);
 		fd = accept4(control_fd, NULL, NULL, SOCK_CLOEXEC);
-	while (fd < 0 && errno == EINTR);
+	} while (fd < 0 && (errno == EINTR || errno == EAGAIN));
 	if (fd < 0)
 		_exit(4);
 	if (fd != SOCK) {
@@ -421,7 +422,9 @@ static void lie_in_page(unsigned how)
 	__atomic_store_n(&shared->console_head,
 		heads[how % (sizeof(heads) / sizeof(heads[0]))],
 		__ATOMIC_SEQ_CST);
-	shared->moments[VM_MOMENT_FIRST_ENTRY] = UINT64_MAX - how;
+	for (unsigned i = 0; i < VM_MOMENTS; i++)
+		shared->moments[i] = UINT64_MAX - how;
+	shared->received_ns = how % 2 ? UINT64_MAX : how;
 	shared->vcpu[0].exits_pio = UINT64_MAX;
 	memset(shared->blk, 0xff, sizeof(shared->blk));
 	memset(shared->net, 0xff, sizeof(shared->net));
@@ -565,6 +568,9 @@ static bool obey(const struct msg_console_input *m)
 	case 'L':
 		lie_in_page(m->data[1]);
 		break;
+	case 'S':
+		set_run_state(m->data[1]);
+		break;
 	case 'p': /* prints the rest */
 		print((const char *)m->data + 1, m->len - 1);
 		break;
@@ -603,8 +609,10 @@ static bool get_ready(void)
 		MAP_SHARED, fds[MSG_PREPARE_FD_SHARED], 0);
 	seccomp_fd = fds[MSG_PREPARE_FD_SECCOMP];
 	wake_fd = fds[MSG_PREPARE_FD_WAKE];
-	if (machine.has_control)
+	if (machine.has_control) {
 		control_fd = fds[MSG_PREPARE_FD_CONTROL];
+		listen(control_fd, 1);
+	}
 	if (shared == MAP_FAILED)
 		return false;
 	answer_prepare();

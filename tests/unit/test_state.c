@@ -4,12 +4,14 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static char dir[64], key[STATE_KEY_BYTES];
 static struct state s;
@@ -69,6 +71,7 @@ END_TEST
 
 START_TEST(a_process_has_memory_and_a_socket)
 {
+	struct ucred who;
 	struct stat st;
 	int fd, peer;
 
@@ -77,8 +80,11 @@ START_TEST(a_process_has_memory_and_a_socket)
 	/* Only so much is taken until it is touched. */
 	ck_assert_int_ge(st.st_blocks, 4096 / 512);
 	ck_assert_int_lt(st.st_blocks, 16384 / 512);
-	fd = state_connect(&s, key);
+	ck_assert_int_eq(listen(listen_fd, 1), 0);
+	fd = state_connect(&s, key, &who);
 	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(who.pid, getpid());
+	ck_assert_uint_eq(who.uid, getuid());
 	peer = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	ck_assert_int_ge(peer, 0);
 	ck_assert_int_eq(write(fd, "hello", 5), 5);
@@ -91,9 +97,9 @@ START_TEST(a_process_has_memory_and_a_socket)
 	ck_assert_int_eq(read(shared_fd, names[0], 1), 1);
 	/* Its process is gone. */
 	close_fd(&listen_fd);
-	ck_assert_int_eq(state_connect(&s, key), -ECONNREFUSED);
+	ck_assert_int_eq(state_connect(&s, key, &who), -ECONNREFUSED);
 	state_remove_proc(&s, key);
-	ck_assert_int_eq(state_connect(&s, key), -ENOENT);
+	ck_assert_int_eq(state_connect(&s, key, &who), -ENOENT);
 	ck_assert_int_eq(state_open_shared(&s, key), -ENOENT);
 }
 END_TEST
@@ -166,11 +172,12 @@ START_TEST(what_is_written_of_a_vm_is_read)
 	size_t len = 0;
 	char *text;
 
-	ck_assert_ptr_null(state_read_vm(&s, "a", "config.json", &len));
+	ck_assert_int_eq(
+		state_read_vm(&s, "a", "config.json", &text, &len), -ENOENT);
 	ck_assert_int_eq(state_write_vm(&s, "a", "config.json", "{}", 2), 0);
 	ck_assert_int_eq(
 		state_write_vm(&s, "a", "config.json", "{\"b\":1}", 7), 0);
-	text = state_read_vm(&s, "a", "config.json", &len);
+	ck_assert_int_eq(state_read_vm(&s, "a", "config.json", &text, &len), 0);
 	ck_assert_str_eq(text, "{\"b\":1}");
 	ck_assert_uint_eq(len, 7);
 	free(text);
@@ -188,18 +195,18 @@ START_TEST(a_vm_is_linked_with_one_process_at_a_time)
 
 	ck_assert_int_eq(state_link_vm(&s, "a", key), -ENOENT);
 	ck_assert_int_eq(state_write_vm(&s, "a", "config.json", "{}", 2), 0);
-	ck_assert(!state_linked(&s, "a", found));
+	ck_assert_int_eq(state_linked(&s, "a", found), 0);
 	ck_assert_int_eq(state_link_vm(&s, "a", "0123"), 0);
 	ck_assert_int_eq(state_write_vm(&s, "a", "exit", "1 0 0 \n", 7), 0);
 	ck_assert_int_eq(state_link_vm(&s, "a", key), 0);
-	ck_assert(state_linked(&s, "a", found));
+	ck_assert_int_eq(state_linked(&s, "a", found), 1);
 	ck_assert_str_eq(found, key);
 	/* How the one before ended says nothing of this one. */
 	ck_assert(!there("vms/a/exit"));
 	/* The link leads there, for people. */
 	ck_assert(there("vms/a/proc/shared"));
 	ck_assert_int_eq(state_link_vm(&s, "a", ""), 0);
-	ck_assert(!state_linked(&s, "a", found));
+	ck_assert_int_eq(state_linked(&s, "a", found), 0);
 }
 END_TEST
 
@@ -213,7 +220,7 @@ START_TEST(a_link_to_elsewhere_is_none)
 	snprintf(path, sizeof(path), "%s/vms/a/proc", dir);
 	for (size_t i = 0; i < 6; i++) {
 		ck_assert_int_eq(symlink(targets[i], path), 0);
-		ck_assert(!state_linked(&s, "a", found));
+		ck_assert_int_lt(state_linked(&s, "a", found), 0);
 		ck_assert_int_eq(unlink(path), 0);
 	}
 }
