@@ -30,6 +30,9 @@ static int send_start(struct vm *vm, const union msg *m, struct error *err)
 	}
 	taps_place_fds(&vm->taps, &m->start, fds);
 	r = msg_send(vm->process.jail.sock, MSG_DAEMON, m, fds, at.n);
+	/* It has ended: its pidfd will tell, and why is in the socket. */
+	if (r == -EPIPE || r == -ECONNRESET)
+		return 0;
 	return r < 0 ? error_errno(err, -r, "starting the VM") : 0;
 }
 
