@@ -28,7 +28,7 @@
  * little; measured at a third of that. */
 #define MEMORY_START (1u << 20)
 /* So many starts must have room beside what is made ahead. */
-#define SPARE 8u
+#define SPARE 8ull
 
 void admission_init(struct admission *a, uint64_t memory_reserve_bytes)
 {
