@@ -96,6 +96,12 @@ class Installed:
         vm.reconnect()
         self.guest.check(vm)
 
+    def check_nothing_runs(self):
+        left = self.system.processes("mayfly")
+        assert left == {}, left
+        left = self.system.cgroups("mayfly")
+        assert left == [], left
+
     def journal(self, *more):
         return self.system.run("journalctl", "--unit", "mayfly.service",
                                "--no-pager", *more)
@@ -149,6 +155,12 @@ def test_package_lets_its_group_boot_a_guest_and_nobody_else(t):
                         "/run/mayfly/mayfly.sock", "http://localhost/v1/vms",
                         user="member")
     assert [x["id"] for x in json.loads(answer)["vms"]] == [vm.id], answer
+    # When memory is short, the daemon goes last and its guest does not; if this
+    # system may do that.
+    lowered = system.call("sh", "-c", "echo -900 >/proc/self/oom_score_adj")
+    scores = [system.run("cat", f"/proc/{pid}/oom_score_adj").strip()
+              for pid in (it.daemon_pid(), vm.pid)]
+    assert scores == ["0" if lowered.returncode else "-900", "0"], scores
     # Who did it stands in the journal, and how grave it is.
     uid = system.run("id", "--user", "member").strip()
     lines = [json.loads(x) for x in
@@ -219,8 +231,7 @@ def test_package_can_be_removed_and_purged_without_a_trace(t):
     assert outer
     it.system.run("dpkg", "--remove", "mayfly", timeout=60)
     # The guest went with it, and so did whatever is called Mayfly.
-    assert system.processes("mayfly") == {}, system.processes("mayfly")
-    assert system.cgroups("mayfly") == [], system.cgroups("mayfly")
+    it.check_nothing_runs()
     vm.reconnect()
     system.run("dpkg", "--purge", "mayfly", timeout=60)
     for user in "member", "stranger":
@@ -237,9 +248,32 @@ def test_package_can_be_removed_and_purged_without_a_trace(t):
     t.file.installed = None
 
 
+def daemon_is_away(it):
+    it.system.run("systemctl", "stop", "mayfly.service", "mayfly.socket")
+
+
+def daemon_cannot_come_back(it):
+    daemon_is_away(it)
+    it.system.run("chmod", "a-x", "/usr/sbin/mayflyd")
+
+
+@package()
+def test_package_ends_its_guests_whatever_became_of_the_daemon(t):
+    it = t.file.second = Installed(t)
+    t.explain(lambda: it.journal("--lines", "40"))
+    for became in daemon_is_away, daemon_cannot_come_back:
+        it.boot(became.__name__)
+        became(it)
+        assert list(it.system.processes("mayfly").values()) == ["mayfly-vmm"]
+        it.system.run("dpkg", "--remove", "mayfly", timeout=60)
+        it.check_nothing_runs()
+        it.system.run("dpkg", "--install", it.deb, timeout=60)
+        assert json.loads(it.mayfly("ps")) == []
+
+
 @package()
 def test_package_ends_its_guests_when_the_host_shuts_down(t):
-    it = Installed(t)
+    it = getattr(t.file, "second", None) or Installed(t)
     t.explain(lambda: it.journal("--lines", "40"))
     it.boot("last")
     it.system.run("systemctl", "poweroff")
