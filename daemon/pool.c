@@ -1,17 +1,14 @@
 #include "daemon/pool.h"
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/admission.h"
 #include "daemon/maker.h"
+#include "daemon/pool_items.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/pidfd.h>
 #include <sys/queue.h>
 
 #define KINDS 4
@@ -21,31 +18,21 @@
 
 #define NS_PER_S 1000000000u
 /* After one could not be made or prepared. */
-#define BACKOFF_NS (1u * NS_PER_S)
+#define BACKOFF_NS NS_PER_S
 /* Until one that gives way has given back what it had; and how often one who
  * waits is worth that. */
 #define RETRY_NS 5000000u
 #define TRIES_MAX 100
 
-struct item {
-	TAILQ_ENTRY(item) link;
-	struct pool *pool;
-	struct pool_kind *kind; /* NULL: retired */
-	struct process process;
-	struct loop_source sock, pidfd;
-	bool ready; /* it has answered */
-};
-
-TAILQ_HEAD(items, item);
 TAILQ_HEAD(waits, pool_wait);
 
 struct pool_kind {
 	TAILQ_ENTRY(pool_kind) link; /* the one taken last first */
 	struct pool *pool;
 	struct msg_prepare machine;
-	struct items items; /* the ready ones first */
+	struct pool_items items;
 	struct waits waits;
-	unsigned n, n_ready, n_waits, n_making;
+	unsigned n_waits, n_making;
 	unsigned taken[SECONDS];
 	uint64_t second; /* which taken[second % SECONDS] counts */
 };
@@ -57,13 +44,12 @@ struct making {
 };
 
 struct pool {
+	struct pool_ground ground;
 	struct loop *loop;
-	const struct process_env *env;
 	struct maker *maker;
 	unsigned size;
 	TAILQ_HEAD(kinds, pool_kind) kinds;
-	unsigned n_making;    /* of all */
-	struct items retired; /* on their way out */
+	unsigned n_making; /* of all */
 	struct api_pool shown;
 	uint64_t not_before_ns;
 	struct loop_timer shrink, retry;
@@ -95,125 +81,10 @@ static unsigned wanted(struct pool_kind *k)
 	return most < ADAPTIVE_MAX ? most : ADAPTIVE_MAX;
 }
 
-/* ---- those that wait ---- */
-
-static void take_out(struct item *it)
+static void on_lost(struct pool_ground *g)
 {
-	struct pool_kind *k = it->kind;
-
-	TAILQ_REMOVE(&k->items, it, link);
-	k->n--;
-	k->n_ready -= it->ready;
-}
-
-/* Without its daemon it ends by itself; on_pidfd() sees to what is left. */
-static void retire(struct item *it)
-{
-	loop_remove(it->pool->loop, &it->sock);
-	close_fd(&it->process.jail.sock);
-	take_out(it);
-	TAILQ_INSERT_TAIL(&it->pool->retired, it, link);
-	it->kind = NULL;
-}
-
-static void failed(struct item *it, const char *why)
-{
-	char quoted[ERROR_MSG_MAX];
-
-	it->pool->not_before_ns = clock_ns() + BACKOFF_NS;
-	log_warn("pool_vmm_lost", "pid=%d reason=%s", it->process.jail.pid,
-		log_quote(quoted, sizeof(quoted), why));
-	retire(it);
-	pidfd_send_signal(it->process.jail.pidfd, SIGKILL, NULL, 0);
-}
-
-static void on_sock(struct loop_source *s, uint32_t events)
-{
-	struct item *it =
-		(struct item *)((char *)s - offsetof(struct item, sock));
-	struct pool_kind *k = it->kind;
-	unsigned n_fds;
-	union msg m;
-	int r = msg_recv(it->process.jail.sock, MSG_DAEMON, &m, NULL, &n_fds);
-
-	(void)events;
-	if (r == -EAGAIN)
-		return;
-	if (r != 1 || m.hdr.type != MSG_DONE || m.hdr.seq != 0 || it->ready) {
-		failed(it, r == 1 && m.hdr.type == MSG_FAILED
-				   ? m.failed.text
-				   : "it said what it should not");
-		return;
-	}
-	it->ready = true;
-	k->n_ready++;
-	TAILQ_REMOVE(&k->items, it, link);
-	TAILQ_INSERT_HEAD(&k->items, it, link);
-}
-
-static void bury(struct item *it)
-{
-	loop_remove(it->pool->loop, &it->pidfd);
-	TAILQ_REMOVE(&it->pool->retired, it, link);
-	process_destroy(&it->process, it->pool->env);
-	free(it);
-}
-
-static void on_pidfd(struct loop_source *s, uint32_t events)
-{
-	struct item *it =
-		(struct item *)((char *)s - offsetof(struct item, pidfd));
-
-	(void)events;
-	if (it->kind)
-		failed(it, "it died");
-	bury(it);
-}
-
-static int watch(struct item *it)
-{
-	struct loop *l = it->pool->loop;
-	int r = loop_add(l, &it->pidfd, it->process.jail.pidfd, EPOLLIN);
-
-	if (r == 0)
-		r = loop_add(l, &it->sock, it->process.jail.sock, EPOLLIN);
-	if (r < 0)
-		loop_remove(l, &it->pidfd);
-	return r;
-}
-
-/* The process is taken over, whatever happens. */
-static int add_item(
-	struct pool_kind *k, struct process *process, struct error *err)
-{
-	struct item *it = calloc(1, sizeof(*it));
-	int r = -ENOMEM;
-
-	if (it) {
-		it->pool = k->pool;
-		it->kind = k;
-		it->process = *process;
-		it->sock = (struct loop_source){-1, on_sock};
-		it->pidfd = (struct loop_source){-1, on_pidfd};
-		r = watch(it);
-	}
-	if (r < 0) {
-		process_destroy(process, k->pool->env);
-		free(it);
-		return error_errno(err, -r, "watching a VM");
-	}
-	TAILQ_INSERT_TAIL(&k->items, it, link);
-	k->n++;
-	return 0;
-}
-
-static void take_item(struct item *it, struct process *ret)
-{
-	loop_remove(it->pool->loop, &it->sock);
-	loop_remove(it->pool->loop, &it->pidfd);
-	take_out(it);
-	*ret = it->process;
-	free(it);
+	((struct pool *)((char *)g - offsetof(struct pool, ground)))
+		->not_before_ns = clock_ns() + BACKOFF_NS;
 }
 
 /* ---- those for whom one is made ---- */
@@ -246,13 +117,11 @@ static void stop_waiting(struct pool_wait *w)
 
 static void serve(struct pool_kind *k)
 {
+	struct process process;
 	struct pool_wait *w;
-	struct item *it;
 
-	while ((w = TAILQ_FIRST(&k->waits)) && (it = TAILQ_FIRST(&k->items))) {
-		struct process process;
-
-		take_item(it, &process);
+	while ((w = TAILQ_FIRST(&k->waits)) &&
+		pool_items_take(&k->items, &process)) {
 		stop_waiting(w);
 		w->got(w, &process, NULL);
 	}
@@ -264,11 +133,9 @@ static bool give_way(struct pool *p)
 	struct pool_kind *k;
 
 	TAILQ_FOREACH_REVERSE(k, &p->kinds, kinds, link)
-	if (k->n > 0) {
-		retire(TAILQ_LAST(&k->items, items));
+	if (pool_items_retire(&k->items))
 		return true;
-	}
-	return !TAILQ_EMPTY(&p->retired);
+	return !TAILQ_EMPTY(&p->ground.retired);
 }
 
 static void not_made(struct pool_kind *k, const struct error *err)
@@ -299,8 +166,9 @@ static void made(struct maker_job *job)
 	k->n_making--;
 	k->pool->n_making--;
 	if (job->result == 0 && k->pool->closing)
-		process_destroy(&job->process, k->pool->env);
-	else if (job->result < 0 || add_item(k, &job->process, &job->err) < 0)
+		process_destroy(&job->process, k->pool->ground.env);
+	else if (job->result < 0 ||
+		 pool_items_add(&k->items, &job->process, &job->err) < 0)
 		not_made(k, &job->err);
 	serve(k);
 	free(m);
@@ -321,10 +189,8 @@ static void on_retry(struct loop_timer *t)
 
 static void forget_kind(struct pool_kind *k)
 {
-	struct item *it;
-
-	while ((it = TAILQ_FIRST(&k->items)))
-		retire(it);
+	while (pool_items_retire(&k->items))
+		;
 	TAILQ_REMOVE(&k->pool->kinds, k, link);
 	free(k);
 }
@@ -359,7 +225,8 @@ static struct pool_kind *find_kind(
 	k->pool = p;
 	k->machine = *machine;
 	k->second = clock_ns() / NS_PER_S;
-	TAILQ_INIT(&k->items);
+	k->items.ground = &p->ground;
+	TAILQ_INIT(&k->items.list);
 	TAILQ_INIT(&k->waits);
 	TAILQ_INSERT_HEAD(&p->kinds, k, link);
 	forget_oldest(p);
@@ -376,8 +243,8 @@ static void on_shrink(struct loop_timer *t)
 	struct pool_kind *k;
 
 	TAILQ_FOREACH(k, &p->kinds, link)
-	if (k->n > wanted(k))
-		retire(TAILQ_LAST(&k->items, items));
+	if (k->items.n > wanted(k))
+		(void)pool_items_retire(&k->items);
 	loop_set_timer(p->loop, t, clock_ns() + NS_PER_S);
 }
 
@@ -390,10 +257,11 @@ int pool_create(struct pool **ret, struct loop *loop,
 	if (!p)
 		return error_set(err, ENOMEM, "out of memory");
 	p->loop = loop;
-	p->env = env;
+	p->ground =
+		(struct pool_ground){.loop = loop, .env = env, .lost = on_lost};
 	p->size = size;
 	TAILQ_INIT(&p->kinds);
-	TAILQ_INIT(&p->retired);
+	TAILQ_INIT(&p->ground.retired);
 	p->shrink.fire = on_shrink;
 	p->retry.fire = on_retry;
 	if (maker_create(&p->maker, loop, env, err) < 0) {
@@ -412,8 +280,7 @@ int pool_create(struct pool **ret, struct loop *loop,
 
 void pool_destroy(struct pool *p)
 {
-	struct pool_kind *k;
-	struct item *it;
+	struct pool_kind *k, *next;
 
 	if (!p)
 		return;
@@ -421,13 +288,11 @@ void pool_destroy(struct pool *p)
 	loop_clear_timer(p->loop, &p->shrink);
 	loop_clear_timer(p->loop, &p->retry);
 	maker_destroy(p->maker);
-	while ((k = TAILQ_FIRST(&p->kinds)))
+	for (k = TAILQ_FIRST(&p->kinds); k; k = next) {
+		next = TAILQ_NEXT(k, link);
 		forget_kind(k);
-	/* All at once: each takes its time. */
-	TAILQ_FOREACH(it, &p->retired, link)
-	pidfd_send_signal(it->process.jail.pidfd, SIGKILL, NULL, 0);
-	while ((it = TAILQ_FIRST(&p->retired)))
-		bury(it);
+	}
+	pool_ground_clear(&p->ground);
 	free(p);
 }
 
@@ -440,9 +305,8 @@ int pool_take(struct pool *p, const struct msg_prepare *m, struct pool_wait *w,
 		return -ENOMEM;
 	count_from(k, clock_ns() / NS_PER_S);
 	k->taken[k->second % SECONDS]++;
-	if (!TAILQ_EMPTY(&k->items)) {
+	if (pool_items_take(&k->items, ret)) {
 		p->shown.starts_from_pool++;
-		take_item(TAILQ_FIRST(&k->items), ret);
 		return 1;
 	}
 	if (k->n_making <= k->n_waits && make_one(k) < 0)
@@ -471,8 +335,8 @@ static struct pool_kind *next_kind(struct pool *p)
 	{
 		unsigned want = p->size ? wanted(k) : 0;
 
-		if (want > k->n && want - k->n > most) {
-			most = want - k->n;
+		if (want > k->items.n && want - k->items.n > most) {
+			most = want - k->items.n;
 			best = k;
 		}
 	}
@@ -500,7 +364,7 @@ const struct api_pool *pool_show(struct pool *p)
 	p->shown.ready = p->shown.target = 0;
 	TAILQ_FOREACH(k, &p->kinds, link)
 	{
-		p->shown.ready += k->n_ready;
+		p->shown.ready += k->items.n_ready;
 		p->shown.target += p->size ? wanted(k) : 0;
 	}
 	return &p->shown;

@@ -50,7 +50,6 @@ struct vm_shared *process_map(const struct state *s, const char *key)
 uint64_t process_start_time(pid_t pid)
 {
 	char path[40], text[1024];
-	unsigned long long start = 0;
 	_cleanup_close_ int fd = -1;
 	const char *p;
 	ssize_t n;
@@ -63,7 +62,7 @@ uint64_t process_start_time(pid_t pid)
 	p = strrchr(text, ')');
 	for (unsigned field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
-	return p && sscanf(p, " %llu", &start) == 1 ? start : 0;
+	return p ? strtoull(p, NULL, 10) : 0;
 }
 
 /* Whoever has the number now: whether it runs under this id. */
@@ -71,13 +70,12 @@ static bool runs_as(pid_t pid, uid_t uid)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	char path[40], line[128];
-	unsigned real;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "Uid: %u", &real) == 1)
-			return real == uid;
+		if (strncmp(line, "Uid:", 4) == 0) /* the real one is first */
+			return strtoul(line + 4, NULL, 10) == uid;
 	return false;
 }
 

@@ -275,6 +275,8 @@ int state_read_proc(
 	int pid;
 
 	if (read_file(s->procs_fd, IN(key, "process"), &text, &len) < 0 ||
+		!text ||
+		/* NOLINTNEXTLINE(cert-err34-c): compared below */
 		sscanf(text,
 			"pid %d start %" SCNu64
 			" uid %u protocol %u cgroup %79s",

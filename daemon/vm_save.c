@@ -77,6 +77,7 @@ bool vm_read_exit(struct vm *vm)
 	if (r == -ENOENT)
 		return false;
 	if (r < 0 ||
+		/* NOLINTNEXTLINE(cert-err34-c): shown, and no more */
 		sscanf(text, "%d %d %d %n", &reason, &e.status, &e.signal,
 			&at) < 3 ||
 		reason <= VM_EXIT_NONE || reason >= VM_EXIT_REASONS ||
