@@ -44,16 +44,21 @@ static unsigned count_fds(pid_t pid)
 	return count_entries(path, false);
 }
 
+static FILE *open_cmdline(const char *pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
+	return fopen(path, "re");
+}
+
 /* Those of the pool have a blank where the others have their VM's name. */
 static bool is_waiting(const char *pid)
 {
-	_cleanup_fclose_ FILE *f = NULL;
-	char path[64], words[128] = "";
-	size_t n;
+	_cleanup_fclose_ FILE *f = open_cmdline(pid);
+	char words[128] = "";
+	size_t n = f ? fread(words, 1, sizeof(words) - 1, f) : 0;
 
-	snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
-	f = fopen(path, "re");
-	n = f ? fread(words, 1, sizeof(words) - 1, f) : 0;
 	return n > strlen(words) + 1 && words[strlen(words) + 1] == ' ';
 }
 
