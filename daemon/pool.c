@@ -72,6 +72,9 @@ static unsigned wanted(struct pool_kind *k)
 	const struct pool *p = k->pool;
 	unsigned most = k == TAILQ_FIRST(&p->kinds);
 
+	/* Huge pages are set aside when a machine is made: not for nobody. */
+	if (k->machine.huge_pages)
+		return 0;
 	if (p->size != POOL_ADAPTIVE)
 		return most ? p->size : 0;
 	count_from(k, clock_ns() / NS_PER_S);
