@@ -91,7 +91,11 @@ static const struct rule control[] = {
 	ANY(munmap),
 	ANY(mremap),
 	ANY(brk),
-	ANY(madvise),
+	/* ... and the console's ring. Not MADV_REMOVE: it would take away what
+	 * is shared with the daemon. */
+	ONE(madvise, IS32(2, MADV_DONTNEED)),
+	ONE(madvise, IS32(2, MADV_FREE)),
+	ONE(madvise, IS32(2, MADV_POPULATE_WRITE)),
 	/* Gets a vCPU thread out of KVM_RUN. In its pid namespace there are
 	 * only threads of its own. */
 	ONE(tkill, IS32(1, SIGUSR1)),

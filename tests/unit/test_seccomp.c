@@ -91,7 +91,6 @@ static const struct {
 	{SYS_munmap, C},
 	{SYS_mremap, C},
 	{SYS_brk, C},
-	{SYS_madvise, C},
 	{SYS_mprotect, C},
 	{SYS_io_uring_enter, W},
 };
@@ -203,11 +202,12 @@ static const struct {
 	{SYS_getrandom, {0, 0, 0}, 0},
 	{SYS_getrandom, {0, 0, GRND_NONBLOCK | GRND_RANDOM}, 0},
 	{SYS_madvise, {0, 0, MADV_DONTNEED}, C | W},
-	{SYS_madvise, {0, 0, MADV_WILLNEED}, C},
-	{SYS_madvise, {0, 0, MADV_REMOVE}, C},
+	{SYS_madvise, {0, 0, MADV_FREE}, C}, /* free() */
+	{SYS_madvise, {0, 0, MADV_WILLNEED}, 0},
+	{SYS_madvise, {0, 0, MADV_REMOVE}, 0},
 	/* The console's ring, page by page. */
 	{SYS_madvise, {0, 0, MADV_POPULATE_WRITE}, ALL},
-	{SYS_madvise, {0, 0, MADV_POPULATE_READ}, C},
+	{SYS_madvise, {0, 0, MADV_POPULATE_READ}, 0},
 	/* Another daemon's eventfd in place of the one before. */
 	{SYS_dup3, {-1ul, -1ul, O_CLOEXEC}, C},
 	{SYS_dup3, {-1ul, -1ul, 0}, 0},
