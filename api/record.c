@@ -24,6 +24,17 @@ char *record_write(const struct vm_config *c, bool start, uint64_t number)
 	return text ? strdup(text) : NULL;
 }
 
+/* 0, and a new one, for what no daemon has written: there are more to come
+ * after the highest. */
+static uint64_t read_number(struct json_object *o)
+{
+	int64_t n = json_object_is_type(o, json_type_int)
+			    ? json_object_get_int64(o)
+			    : 0;
+
+	return n > 0 && n < INT64_MAX ? (uint64_t)n : 0;
+}
+
 int record_read(
 	const char *text, size_t len, struct record *ret, struct error *err)
 {
@@ -37,7 +48,7 @@ int record_read(
 		return -err->code;
 	/* All but this is the API's. */
 	if (json_object_object_get_ex(o, NUMBER, &number))
-		ret->number = json_object_get_uint64(number);
+		ret->number = read_number(number);
 	json_object_object_del(o, NUMBER);
 	r = document_read(o, &ret->config, &ret->start, err);
 	if (r < 0) {

@@ -87,6 +87,7 @@ TARGETS = {
     "daemon/throttle.c": ("test_throttle", [
         "daemon/output.c", "daemon/ring.c", "daemon/loop.c",
         "daemon/events.c", "daemon/registry.c"]),
+    "daemon/state.c": ("test_state", ["base/log.c"]),
     "virtio/vsock_buf.c": ("test_vsock_buf", ["virtio/iovs.c"]),
     "virtio/vsock_pkt.c": ("test_vsock_pkt", ["virtio/iovs.c"]),
     "block/blk_req.c": ("test_blk_req", ["virtio/iovs.c"]),
@@ -121,6 +122,7 @@ TARGETS = {
 # Mutants that change nothing anyone could see: (file, kind, code) -> why.
 SAME = "equal: both ways come to the same"
 NEVER = "memory does not run out here"
+DESCRIPTOR = "equal: descriptor 0 is open"
 NO_DEVICE = "there is no block device here"
 ZEROS = "equal: what is not there is all zeros"
 EQUIVALENT = {
@@ -133,6 +135,31 @@ EQUIVALENT = {
     ("daemon/throttle.c", "gone",
      "loop_set_timer(w->loop, &w->timer, now_ns + THROTTLE_LOOK_NS) < 0"):
         NEVER,
+    ("daemon/state.c", "edge", "fd < 0"): DESCRIPTOR,
+    ("daemon/state.c", "edge", "dir < 0"): DESCRIPTOR,
+    ("daemon/state.c", "edge", "s->lock_fd < 0"): DESCRIPTOR,
+    ("daemon/state.c", "edge", "ret->vms_fd < 0"): DESCRIPTOR,
+    ("daemon/state.c", "edge", "ret->procs_fd < 0"): DESCRIPTOR,
+    ("daemon/state.c", "edge", "shared >= 0"): DESCRIPTOR,
+    ("daemon/state.c", "edge", "listen_fd < 0"): DESCRIPTOR,
+    ("daemon/state.c", "gone", "fd < 0"):
+        "equal: what is done with it next fails as well",
+    ("daemon/state.c", "edge", "mkdirat(dir, name, 0700) < 0"):
+        "equal but for an errno left from before",
+    ("daemon/state.c", "gone", "!made"): "equal: it cannot be opened then",
+    ("daemon/state.c", "gone", "!text"): NEVER,
+    ("daemon/state.c", "gone", "!d"): NEVER,
+    ("daemon/state.c", "gone", "r < 0"): "no file fails to be read here",
+    ("daemon/state.c", "gone", "listen(fd, 1) < 0"): "it does not fail",
+    ("daemon/state.c", "edge", "unlinkat(dir, path, 0) < 0"): SAME,
+    ("daemon/state.c", "gone", "errno == EISDIR"):
+        "equal: a second try removes nothing",
+    ("daemon/state.c", "gone", "!key[0]"):
+        "it would remove files in the host's root directory",
+    ("daemon/state.c", "edge", "r < 0"): "equal: what is renamed is not there",
+    ("daemon/state.c", "edge", "n < 0"): "no link is empty",
+    ("daemon/state.c", "edge", "n > 0"): "no entry is empty",
+    ("daemon/state.c", "gone", "n > 0"): "no entry is empty",
     ("virtio/memdev.c", "gone", "budget-- == 0"):
         "only a driver that goes on adding while it is served could tell",
     ("virtio/pmem.c", "gone", "!p->running"):

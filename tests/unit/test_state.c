@@ -1,4 +1,5 @@
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "daemon/state.h"
 
 #include <check.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -55,8 +57,30 @@ static bool there(const char *path)
 	return lstat(whole, &st) == 0;
 }
 
+/* A path below the state directory. */
+static const char *at(const char *name)
+{
+	static char path[4][384];
+	static unsigned i;
+	char *to = path[i++ % 4];
+
+	snprintf(to, sizeof(path[0]), "%s/%s", dir, name);
+	return to;
+}
+
+static void write_at(const char *name, const char *text, size_t size)
+{
+	FILE *f = fopen(at(name), "we");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	if (size)
+		ck_assert_int_eq(ftruncate(fileno(f), (off_t)size), 0);
+	fclose(f);
+}
+
 static unsigned n_names;
-static char names[8][64];
+static char names[8][80];
 
 static void note_name(void *arg, const char *name)
 {
@@ -220,16 +244,23 @@ END_TEST
 START_TEST(a_link_to_elsewhere_is_none)
 {
 	static const char *const targets[] = {"/etc", "../../procs/",
-		"../../procs/a/b", "../../procs/../vms", "x", "../../procs/.."};
+		"../../procs/a/b", "../../procs/../vms", "x", "../../procs/..",
+		"../../procs/0123", "../../procs/abc"};
 	char path[128], found[STATE_KEY_BYTES];
 
 	ck_assert_int_eq(state_write_vm(&s, "a", "config.json", "{}", 2), 0);
 	snprintf(path, sizeof(path), "%s/vms/a/proc", dir);
-	for (size_t i = 0; i < 6; i++) {
+	write_at("procs/abc", "", 0);
+	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
 		ck_assert_int_eq(symlink(targets[i], path), 0);
 		ck_assert_int_lt(state_linked(&s, "a", found), 0);
 		ck_assert_int_eq(unlink(path), 0);
 	}
+	ck_assert_int_eq(remove(at("procs/abc")), 0);
+	/* As long, and not the same. */
+	snprintf(names[0], sizeof(names[0]), "../../props/%s", key);
+	ck_assert_int_eq(symlink(names[0], path), 0);
+	ck_assert_int_lt(state_linked(&s, "a", found), 0);
 }
 END_TEST
 
@@ -244,6 +275,184 @@ START_TEST(a_removed_vm_leaves_nothing)
 	ck_assert(!there("vms/a"));
 	ck_assert(there("vms"));
 	state_remove_vm(&s, "a");
+}
+END_TEST
+
+/* ---- what is not as we left it ---- */
+
+/* Another state directory, in this one. */
+static void remove_own(void)
+{
+	static const char *const parts[] = {
+		"own/lock", "own/vms", "own/procs", "own"};
+
+	for (size_t i = 0; i < 4; i++)
+		(void)remove(at(parts[i]));
+	ck_assert(!there("own"));
+}
+
+START_TEST(a_directory_of_its_own_may_be_searched_by_others)
+{
+	struct state other;
+	struct stat st;
+
+	ck_assert_int_eq(state_open(&other, at("own"), &err), 0);
+	state_close(&other);
+	ck_assert_int_eq(stat(at("own"), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0711);
+	/* Somebody's, which is there, stays as it is. */
+	ck_assert_int_eq(chmod(at("own"), 0750), 0);
+	ck_assert_int_eq(state_open(&other, at("own"), &err), 0);
+	state_close(&other);
+	ck_assert_int_eq(stat(at("own"), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0750);
+	remove_own();
+}
+END_TEST
+
+START_TEST(a_directory_that_cannot_be_used_is_an_error)
+{
+	static const struct {
+		const char *place;
+		bool is_dir;
+		int code;
+	} cases[] = {{"own", false, ENOTDIR}, {"own/lock", true, EISDIR},
+		{"own/vms", false, ENOTDIR}, {"own/procs", false, ENOTDIR}};
+	struct state other;
+
+	ck_assert_int_eq(state_open(&other, at("no/own"), &err), -ENOENT);
+	for (size_t i = 0; i < 4; i++) {
+		if (i > 0)
+			ck_assert_int_eq(mkdir(at("own"), 0700), 0);
+		if (cases[i].is_dir)
+			ck_assert_int_eq(mkdir(at(cases[i].place), 0700), 0);
+		else
+			write_at(cases[i].place, "", 0);
+		ck_assert_int_eq(
+			state_open(&other, at("own"), &err), -cases[i].code);
+		ck_assert_ptr_nonnull(strstr(err.msg, at("own")));
+		state_close(&other);
+		remove_own();
+	}
+}
+END_TEST
+
+START_TEST(what_is_not_a_file_of_ours_is_not_read)
+{
+	char *text = NULL;
+	size_t len;
+
+	ck_assert_int_eq(state_write_vm(&s, "a", "exit", "x", 1), 0);
+	write_at("vms/a/config.json", "", 1u << 20);
+	ck_assert_int_eq(state_read_vm(&s, "a", "config.json", &text, &len), 0);
+	ck_assert_uint_eq(len, 1u << 20);
+	free(text);
+	write_at("vms/a/config.json", "", (1u << 20) + 1);
+	ck_assert_int_eq(
+		state_read_vm(&s, "a", "config.json", &text, &len), -EFBIG);
+	ck_assert_int_eq(remove(at("vms/a/config.json")), 0);
+	/* Nobody has it open for writing: it would be waited for. */
+	ck_assert_int_eq(mkfifo(at("vms/a/config.json"), 0600), 0);
+	ck_assert_int_eq(
+		state_read_vm(&s, "a", "config.json", &text, &len), -EINVAL);
+	ck_assert_int_eq(remove(at("vms/a/config.json")), 0);
+	ck_assert_int_eq(symlink("exit", at("vms/a/config.json")), 0);
+	ck_assert_int_eq(
+		state_read_vm(&s, "a", "config.json", &text, &len), -ELOOP);
+	ck_assert_int_eq(remove(at("vms/a/config.json")), 0);
+	ck_assert_int_eq(mkdir(at("vms/a/config.json"), 0700), 0);
+	ck_assert_int_eq(
+		state_read_vm(&s, "a", "config.json", &text, &len), -EINVAL);
+	/* It goes with its VM nevertheless. */
+	state_remove_vm(&s, "a");
+	ck_assert(!there("vms/a"));
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_replaced_stays)
+{
+	char *text;
+	size_t len;
+
+	ck_assert_int_eq(state_write_vm(&s, "a", "exit", "old", 3), 0);
+	ck_assert_int_eq(mkdir(at("vms/a/exit.new"), 0700), 0);
+	ck_assert_int_eq(state_write_vm(&s, "a", "exit", "new", 3), -EISDIR);
+	ck_assert_int_eq(state_read_vm(&s, "a", "exit", &text, &len), 0);
+	ck_assert_str_eq(text, "old");
+	free(text);
+	ck_assert_int_eq(mkdir(at("vms/a/mmds.json"), 0700), 0);
+	ck_assert_int_eq(
+		state_write_vm(&s, "a", "mmds.json", "{}", 2), -EISDIR);
+	ck_assert(!there("vms/a/mmds.json.new"));
+}
+END_TEST
+
+START_TEST(only_what_can_be_ours_is_gone_through)
+{
+	char longest[80], log[2048] = "";
+	int fd = memfd_create("log", MFD_CLOEXEC);
+
+	log_init(LOG_TEXT, LOG_INFO, fd);
+	snprintf(longest, sizeof(longest), "vms/%064d", 7);
+	ck_assert_int_eq(mkdir(at(longest), 0700), 0);
+	snprintf(longest, sizeof(longest), "vms/%065d", 8);
+	ck_assert_int_eq(mkdir(at(longest), 0700), 0);
+	ck_assert_int_eq(mkdir(at("vms/a b"), 0700), 0);
+	write_at("vms/file", "", 0);
+	ck_assert_int_eq(symlink("../procs", at("vms/link")), 0);
+	n_names = 0;
+	state_each_vm(&s, note_name, names);
+	log_init(LOG_TEXT, LOG_INFO, STDERR_FILENO);
+	ck_assert_uint_eq(n_names, 1);
+	ck_assert_uint_eq(strlen(names[0]), 64);
+	ck_assert_int_gt(pread(fd, log, sizeof(log) - 1, 0), 0);
+	close(fd);
+	ck_assert_ptr_nonnull(strstr(log, "entry=\"a b\""));
+	ck_assert_ptr_nonnull(strstr(log, "entry=\"file\""));
+	ck_assert_ptr_nonnull(strstr(log, "entry=\"link\""));
+	ck_assert_ptr_nonnull(strstr(log, longest + 4));
+	/* Which is all: no word of "." and "..". */
+	ck_assert_ptr_null(strstr(log, "entry=\".\""));
+	ck_assert_ptr_null(strstr(log, "entry=\"..\""));
+	/* What is not gone through is not removed either. */
+	ck_assert_int_eq(remove(at(longest)), 0);
+	ck_assert_int_eq(remove(at("vms/a b")), 0);
+	ck_assert_int_eq(remove(at("vms/file")), 0);
+	ck_assert_int_eq(remove(at("vms/link")), 0);
+}
+END_TEST
+
+START_TEST(a_process_that_can_be_none_is_none)
+{
+	struct state_proc bad[] = {someone, someone, someone, someone}, p;
+
+	bad[0].pid = 1;
+	bad[1].start = 0;
+	bad[2].uid = 0;
+	bad[3].pid = 2; /* the first that can */
+	for (size_t i = 0; i < 4; i++) {
+		ck_assert_int_eq(state_write_proc(&s, key, &bad[i]), 0);
+		ck_assert_int_eq(
+			state_read_proc(&s, key, &p), i == 3 ? 0 : -ENODATA);
+		snprintf(names[0], sizeof(names[0]), "procs/%s/process", key);
+		ck_assert_int_eq(remove(at(names[0])), 0);
+	}
+	/* A cgroup of one byte too many. */
+	write_at(names[0],
+		"pid 2 start 3 uid 4 protocol 5 cgroup "
+		"0123456789012345678901234567890123456789"
+		"0123456789012345678901234567890123456789 end\n",
+		0);
+	ck_assert_int_eq(state_read_proc(&s, key, &p), -ENODATA);
+	write_at(names[0],
+		"pid 2 start 3 uid 4 protocol 5 cgroup "
+		"0123456789012345678901234567890123456789"
+		"012345678901234567890123456789012345678 end\n",
+		0);
+	ck_assert_int_eq(state_read_proc(&s, key, &p), 0);
+	ck_assert_uint_eq(strlen(p.cgroup), 79);
+	write_at(names[0], "pid 2 start 3 uid 4 protocol 5 end\n", 0);
+	ck_assert_int_eq(state_read_proc(&s, key, &p), -ENODATA);
 }
 END_TEST
 
@@ -264,6 +473,12 @@ int main(void)
 	tcase_add_test(t, a_vm_is_linked_with_one_process_at_a_time);
 	tcase_add_test(t, a_link_to_elsewhere_is_none);
 	tcase_add_test(t, a_removed_vm_leaves_nothing);
+	tcase_add_test(t, a_directory_of_its_own_may_be_searched_by_others);
+	tcase_add_test(t, a_directory_that_cannot_be_used_is_an_error);
+	tcase_add_test(t, what_is_not_a_file_of_ours_is_not_read);
+	tcase_add_test(t, a_file_that_cannot_be_replaced_stays);
+	tcase_add_test(t, only_what_can_be_ours_is_gone_through);
+	tcase_add_test(t, a_process_that_can_be_none_is_none);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);
