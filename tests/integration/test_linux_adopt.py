@@ -439,7 +439,9 @@ def test_a_guest_boots_is_upgraded_and_ends_without_a_daemon(t):
           "poweroff -f) > /dev/null 2>&1 &")
     kill(daemon)
     assert proc.exists(pid)
-    eventually("it ends", lambda: not proc.exists(pid), scaled(20), 0.05)
+    eventually("it ends, and its tap goes", lambda: not proc.exists(pid)
+               and not tap_there(), scaled(20), 0.05)
+    assert os.path.exists(t.path("v.sock"))
     heir_of(t, daemon)
     info = vm.get()
     assert info["state"] == "Exited", info
