@@ -193,6 +193,8 @@ void vm_forget(struct vm *vm); /* all there is of it */
  */
 int vm_adopt(
 	struct vm **ret, struct vm_env *env, const char *id, struct error *err);
+/* A start that another daemon has begun has failed: its files. */
+void vm_open_again(struct vm *vm);
 /* The other way round: the daemon goes, the VM stays. Who waits is told. */
 void vm_leave(struct vm *vm);
 

@@ -97,6 +97,20 @@ static bool find_process(struct vm *vm, struct state_proc *proc)
 	return r == 0 && vm->process.jail.pid && vm->process.jail.sock >= 0;
 }
 
+/* For another start: the daemon that had them has not come to this one's end.
+ */
+void vm_open_again(struct vm *vm)
+{
+	char quoted[ERROR_MSG_MAX];
+	struct error err;
+
+	vsock_uds_close(&vm->uds);
+	if (images_open_all(vm->id, &vm->config, &vm->images, &err) < 0 ||
+		vm_open_vsock(vm, &vm->config, &err) < 0)
+		log_error("vm_files_lost", "vm=%s error=%s", vm->id,
+			log_quote(quoted, sizeof(quoted), err.msg));
+}
+
 /* What a VMM of this protocol tells of itself. */
 static enum vm_state state_of(const struct vm_shared *s)
 {

@@ -170,6 +170,7 @@ void vm_start_failed(struct vm *vm)
 {
 	struct api_op *op = take_ptr(&vm->start_op);
 	struct error err = vm->start_err, ignored;
+	bool adopted = vm->process.jail.adopted;
 	char quoted[300];
 
 	if (err.code == 0)
@@ -185,8 +186,12 @@ void vm_start_failed(struct vm *vm)
 	pool_cancel(&vm->wait);
 	loop_clear_timer(vm->env->loop, &vm->start_timer);
 	vm_undo_launch(vm);
+	vm_answer_all(&vm->requests, &err);
+	vm->n_requests = 0;
 	vm->exit = (struct vm_exit){VM_EXIT_NONE};
 	(void)vm_state_after(&vm->state, VM_EV_START_FAILED, &ignored);
+	if (!vm->remove_if_start_fails && adopted)
+		vm_open_again(vm);
 	if (!vm->remove_if_start_fails)
 		taps_reopen(&vm->env->taps, vm->id, &vm->config, &vm->taps);
 	if (op)

@@ -74,7 +74,8 @@ class Line:
         try:
             assert self.daemon.process.poll() is None, self.daemon.read_log()
             status = self.daemon.stop()
-            assert status == 0, f"it ended with {status}"
+            assert status == 0, f"it ended with {status}: " + (
+                self.daemon.read_log())
         finally:
             shutil.rmtree(self.dir)
 

@@ -155,6 +155,39 @@ class Outliving(Case):
         line.daemon.wait_for("the end of the starts", lambda: not os.listdir(
             line.path("state", "procs")))
         self.assertEqual(line.states(), {"held": "Not started"})
+        # As one may start it again.
+        r = line.daemon.put("/v1/vms/held/actions",
+                            {"action_type": "InstanceStart"})
+        self.assertIn("did not start within", r.fault())
+        self.check_clean(line)
+
+    def test_an_adopted_start_that_dies_is_a_start_that_failed(self):
+        line = self.line()
+        threads = [threading.Thread(target=self.ask, args=(
+            line.daemon, vm, line.body("fake=hang outlive=ok", start=start),
+            start)) for vm, start in (("gone", True), ("held", False))]
+        for thread in threads:
+            thread.start()
+        line.daemon.wait_for("both VMMs", lambda: all(
+            os.path.islink(line.vm_file(vm, "proc"))
+            for vm in ("gone", "held")))
+        line.kill()
+        for thread in threads:
+            thread.join()
+        line.succeed()
+        for vm in ("gone", "held"):
+            os.kill(line.show(vm)["pid"], signal.SIGKILL)
+        line.daemon.wait_for("their ends", lambda: line.states() == {
+            "held": "Not started"} and "pid" not in line.show("held"))
+        # Longer than an answer to the daemon would be waited for.
+        time.sleep(1.2)
+        r = line.daemon.put("/v1/vms/held/boot-source",
+                            line.body()["boot-source"])
+        self.assertEqual(r.status, 204)
+        r = line.daemon.put("/v1/vms/held/actions",
+                            {"action_type": "InstanceStart"})
+        self.assertEqual(r.status, 204, r.body)
+        self.assertTrue(line.obeys("held"))
         self.check_clean(line)
 
     @staticmethod
@@ -317,4 +350,4 @@ class Preparing(Case):
 
 if __name__ == "__main__":
     skip_unless_possible()
-    unittest.main(argv=sys.argv[:1])
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])
