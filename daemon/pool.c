@@ -168,11 +168,13 @@ static void made(struct maker_job *job)
 
 	k->n_making--;
 	k->pool->n_making--;
-	if (job->result == 0 && k->pool->closing)
-		process_destroy(&job->process, k->pool->ground.env);
-	else if (job->result < 0 ||
-		 pool_items_add(&k->items, &job->process, &job->err) < 0)
+	if (k->pool->closing) {
+		if (job->result == 0)
+			process_destroy(&job->process, k->pool->ground.env);
+	} else if (job->result < 0 ||
+		   pool_items_add(&k->items, &job->process, &job->err) < 0) {
 		not_made(k, &job->err);
+	}
 	serve(k);
 	free(m);
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -129,10 +130,20 @@ int pool_items_add(
 	return 0;
 }
 
+/* It may have died a moment ago, and the loop not have come to it yet. */
+static bool is_dead(const struct pool_item *it)
+{
+	struct pollfd p = {.fd = it->process.jail.pidfd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
 bool pool_items_take(struct pool_items *items, struct process *ret)
 {
-	struct pool_item *it = TAILQ_FIRST(&items->list);
+	struct pool_item *it;
 
+	while ((it = TAILQ_FIRST(&items->list)) && is_dead(it))
+		failed(it, "it died");
 	if (!it)
 		return false;
 	loop_remove(it->ground->loop, &it->sock);

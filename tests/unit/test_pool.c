@@ -313,7 +313,19 @@ START_TEST(one_that_dies_is_replaced_after_a_while)
 }
 END_TEST
 
-/* One that has died, and nobody has noticed, may be given: its start fails. */
+START_TEST(one_that_has_just_died_is_not_given)
+{
+	make_pool(2);
+	fill(2);
+	fake_dies(1);
+	fake_dies(2);
+	/* The loop has not run: nobody has been told. */
+	ck_assert_int_eq(take(0, &small), 0);
+	run_until(has_got, 0);
+	ck_assert_int_gt(waits[0].process.jail.pid, 2);
+}
+END_TEST
+
 START_TEST(one_that_is_not_prepared_yet_is_given_last)
 {
 	make_pool(2);
@@ -399,6 +411,7 @@ int main(void)
 	tcase_add_loop_test(t, one_that_says_what_it_should_not_is_ended, 0,
 		sizeof(nonsense) / sizeof(nonsense[0]));
 	tcase_add_test(t, one_that_dies_is_replaced_after_a_while);
+	tcase_add_test(t, one_that_has_just_died_is_not_given);
 	tcase_add_test(t, one_that_is_not_prepared_yet_is_given_last);
 	tcase_add_test(t, it_follows_how_many_are_taken);
 	tcase_add_test(t, the_kinds_asked_for_last_are_kept);
