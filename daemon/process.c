@@ -136,12 +136,13 @@ int process_find(struct process *p, const struct process_env *env,
 static int note(struct process *p, const struct process_env *env)
 {
 	struct state_proc s = {.pid = p->jail.pid,
-		.start = process_start_time(p->jail.pid),
 		.uid = p->jail.uid,
 		.protocol = MSG_PROTOCOL};
 
+	errno = ESRCH;
+	s.start = process_start_time(p->jail.pid);
 	if (!s.start)
-		return -ESRCH;
+		return -errno;
 	memcpy(s.cgroup, p->jail.name, sizeof(s.cgroup));
 	return state_write_proc(env->state, p->key, &s);
 }

@@ -60,5 +60,6 @@ static inline void process_unmap(struct vm_shared *shared)
 		munmap(shared, PROCESS_SHARED_BYTES);
 }
 
-/* When a process began: field 22 of /proc/PID/stat; 0: there is none. */
+/* When a process began: field 22 of /proc/PID/stat; 0: there is none, or errno
+ * says why it cannot be told. */
 uint64_t process_start_time(pid_t pid);
