@@ -22,9 +22,7 @@ static int hex_digit(char c)
 	const char *at =
 		memchr(digits, tolower((unsigned char)c), sizeof(digits));
 
-	if (!at)
-		return -1;
-	return (int)(at - digits);
+	return at ? (int)(at - digits) : -1;
 }
 
 bool vm_mac_parse(const char *text, uint8_t ret[6])

@@ -10,7 +10,7 @@
 
 struct thing {
 	char *name;
-	uint32_t count, colour;
+	uint32_t count, colour, paint;
 	bool on, off;
 	uint64_t huge;
 	struct part {
@@ -54,6 +54,8 @@ static const struct field table[] = {
 	{"count", FIELD_UINT, false, offsetof(struct thing, count), 3, 5},
 	{"colour", FIELD_CHOICE, false, offsetof(struct thing, colour), 0, 0,
 		colours},
+	{"paint", FIELD_CHOICE_ANY_CASE, false, offsetof(struct thing, paint),
+		0, 0, colours},
 	{"on", FIELD_BOOL, false, offsetof(struct thing, on)},
 	{"off", FIELD_FALSE, false, offsetof(struct thing, off)},
 	{"huge", FIELD_UINT64, false, offsetof(struct thing, huge), 7,
@@ -94,6 +96,7 @@ START_TEST(each_kind_reaches_its_member)
 {
 	ck_assert_int_eq(
 		read_as("{\"name\":\"ab\",\"count\":5,\"colour\":\"green\","
+			"\"paint\":\"GReen\","
 			"\"on\":true,\"off\":false,\"later\":[],\"other\":7,"
 			"\"huge\":9223372036854775807,"
 			"\"part\":{\"size\":6,\"more\":2}}",
@@ -105,6 +108,7 @@ START_TEST(each_kind_reaches_its_member)
 	ck_assert_str_eq(thing.name, "ab");
 	ck_assert_uint_eq(thing.count, 5);
 	ck_assert_uint_eq(thing.colour, 1);
+	ck_assert_uint_eq(thing.paint, 1);
 	ck_assert(thing.on);
 }
 END_TEST
@@ -199,6 +203,8 @@ static const struct {
 	{"{\"name\":\"ab\",\"colour\":\"blue\"}", "thing.colour",
 		"\"red\" or \"green\""},
 	{"{\"name\":\"ab\",\"colour\":1}", "thing.colour", "\"red\""},
+	{"{\"name\":\"ab\",\"colour\":\"Green\"}", "thing.colour", "\"red\""},
+	{"{\"name\":\"ab\",\"paint\":\"greenish\"}", "thing.paint", "\"red\""},
 	{"{\"name\":\"ab\",\"on\":1}", "thing.on", "true or false"},
 	{"{\"name\":\"ab\",\"off\":true}", "thing.off", "not supported yet"},
 	{"{\"name\":\"ab\",\"off\":1}", "thing.off", "true or false"},
