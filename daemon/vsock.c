@@ -27,20 +27,10 @@ static int refuse(const char *path, int code, struct error *err)
 {
 	char quoted[160];
 
+	if (code != EADDRINUSE)
+		return paths_cannot_make(err, FIELD, path, code);
 	log_quote(quoted, sizeof(quoted), path);
-	switch (code) {
-	case EADDRINUSE:
-		return error_field(
-			err, code, FIELD, "%s is there already", quoted);
-	case ENOENT:
-	case ENOTDIR:
-		return error_field(err, code, FIELD,
-			"the directory of %s is not there", quoted);
-	default:
-		error_errno(err, code, "%s cannot be made", quoted);
-		snprintf(err->field, sizeof(err->field), "%s", FIELD);
-		return -code;
-	}
+	return error_field(err, code, FIELD, "%s is there already", quoted);
 }
 
 static int bind_and_listen(
@@ -112,38 +102,20 @@ void vsock_uds_found(
 
 void vsock_uds_remove_dead(const struct vm_host *host, const char *path)
 {
-	_cleanup_close_ int fd =
-		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	_cleanup_close_ int dir = -1;
 	const char *name;
-	struct stat st;
 
 	if (path)
 		dir = paths_open_parent(host, path, &name);
-	if (fd < 0 || dir < 0 ||
-		fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		!S_ISSOCK(st.st_mode) ||
-		paths_socket_address(
-			dir, name, a.sun_path, sizeof(a.sun_path)) < 0)
-		return;
-	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 &&
-		errno == ECONNREFUSED)
-		unlinkat(dir, name, 0);
+	if (dir >= 0)
+		paths_clear_socket(dir, name);
 }
 
 void vsock_uds_close(struct vsock_uds *u)
 {
-	_cleanup_close_ int dir = -1;
-	const char *name;
-	struct stat st;
-
 	close_fd(&u->listen_fd);
 	if (u->path[0])
-		dir = paths_open_parent(u->host, u->path, &name);
-	if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		st.st_dev == u->dev && st.st_ino == u->ino)
-		unlinkat(dir, name, 0);
+		paths_remove_own(u->host, u->path, u->dev, u->ino);
 	vsock_uds_init(u);
 }
 
