@@ -317,6 +317,7 @@ static void on_hangups(struct loop_source *s, uint32_t events)
 				   ->server);
 }
 
+/* Before there is a thread: each has the mask of who made it. */
 static int open_signals(struct daemon *d, struct error *err)
 {
 	sigset_t set;
@@ -415,8 +416,8 @@ int daemon_open(struct daemon *d, const struct options *o, struct error *err)
 	raise_fd_limit();
 	if (loop_create(&d->loop, err) < 0 ||
 		state_open(&d->state, o->state_dir, err) < 0 ||
-		open_env(d, o, err) < 0 || open_pool(d, o->pool, err) < 0 ||
-		open_signals(d, err) < 0 ||
+		open_signals(d, err) < 0 || open_env(d, o, err) < 0 ||
+		open_pool(d, o->pool, err) < 0 ||
 		sampler_create(&d->sampler, d->loop, &d->vms, err) < 0 ||
 		open_server(d, o, err) < 0)
 		return -err->code;

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -83,20 +82,6 @@ static void on_done(struct loop_source *s, uint32_t events)
 		tell(m);
 }
 
-/* No signal is for this thread. */
-static int start_thread(struct maker *m)
-{
-	sigset_t all, before;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&m->thread, NULL, run, m);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	m->has_thread = r == 0;
-	return -r;
-}
-
 int maker_create(struct maker **ret, struct loop *loop,
 	const struct process_env *env, struct error *err)
 {
@@ -116,11 +101,12 @@ int maker_create(struct maker **ret, struct loop *loop,
 	r = m->done_fd < 0 ? -errno
 			   : loop_add(loop, &m->told, m->done_fd, EPOLLIN);
 	if (r == 0)
-		r = start_thread(m);
+		r = -pthread_create(&m->thread, NULL, run, m);
 	if (r < 0) {
 		maker_destroy(m);
 		return error_errno(err, -r, "a thread that makes processes");
 	}
+	m->has_thread = true;
 	*ret = m;
 	return 0;
 }

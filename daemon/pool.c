@@ -338,7 +338,7 @@ static struct pool_kind *next_kind(struct pool *p)
 
 	TAILQ_FOREACH(k, &p->kinds, link)
 	{
-		unsigned want = p->size ? wanted(k) : 0;
+		unsigned want = wanted(k);
 
 		if (want > k->items.n && want - k->items.n > most) {
 			most = want - k->items.n;
@@ -370,7 +370,7 @@ const struct api_pool *pool_show(struct pool *p)
 	TAILQ_FOREACH(k, &p->kinds, link)
 	{
 		p->shown.ready += k->items.n_ready;
-		p->shown.target += p->size ? wanted(k) : 0;
+		p->shown.target += wanted(k);
 	}
 	return &p->shown;
 }
