@@ -202,6 +202,28 @@ static enum room missing(const struct admission *a, const uint64_t *need)
 	return need[ROOM_TASKS] && a->own_cgroup_full ? ROOM_TASKS : ROOMS;
 }
 
+/* ... by what is known, or else by another look. */
+static enum room look_for(struct admission *a, const uint64_t *need)
+{
+	uint64_t now = a->clock();
+	enum room what;
+
+	if (!a->looked_ns || now - a->looked_ns >= LOOK_NS)
+		look(a, now);
+	what = missing(a, need);
+	if (what == ROOMS || now - a->looked_ns < LOOK_AGAIN_NS)
+		return what;
+	look(a, now);
+	return missing(a, need);
+}
+
+static void take(struct admission *a, const uint64_t *need)
+{
+	for (unsigned i = 0; i < ROOMS; i++)
+		if (a->left[i] != UINT64_MAX)
+			a->left[i] = less(a->left[i], need[i]);
+}
+
 static int refuse(const struct admission *a, enum room what,
 	const uint64_t *need, struct error *err)
 {
@@ -236,45 +258,44 @@ static int refuse(const struct admission *a, enum room what,
 int admission_take(struct admission *a, const struct vm_config *c,
 	enum admission_for what_for, struct error *err)
 {
-	uint64_t need[ROOMS], now = a->clock();
+	uint64_t need[ROOMS];
 	enum room what;
 	uint32_t held_back;
 
 	need_of(c, what_for, need);
-	if (!a->looked_ns || now - a->looked_ns >= LOOK_NS)
-		look(a, now);
-	what = missing(a, need);
-	if (what != ROOMS && now - a->looked_ns >= LOOK_AGAIN_NS) {
-		look(a, now);
-		what = missing(a, need);
-	}
+	what = look_for(a, need);
 	if (what != ROOMS) {
 		refuse(a, what, need, err);
-		if (log_limit_ok(&a->limit, now, &held_back))
+		if (log_limit_ok(&a->limit, a->clock(), &held_back))
 			log_warn("no_room", "missing=%s held_back=%u",
 				(const char *const[]){
 					"files", "threads", "memory"}[what],
 				held_back);
 		return -err->code;
 	}
-	for (unsigned i = 0; i < ROOMS; i++)
-		if (a->left[i] != UINT64_MAX)
-			a->left[i] -= need[i];
+	take(a, need);
 	return 0;
 }
 
+/* What a process that is made ahead takes, at most; its VM has one vCPU. */
+static const uint64_t ahead[ROOMS] = {
+	[ROOM_FDS] = FDS_START,
+	[ROOM_TASKS] = 1 + TASKS_OTHER,
+	[ROOM_MEMORY] = MEMORY_START,
+};
+
 bool admission_has_spare(struct admission *a)
 {
-	static const uint64_t plenty[ROOMS] = {
-		[ROOM_FDS] = SPARE * FDS_START,
-		[ROOM_TASKS] = SPARE * TASKS_OTHER,
-		[ROOM_MEMORY] = SPARE * MEMORY_START,
-	};
-	uint64_t now = a->clock();
+	uint64_t plenty[ROOMS];
 
-	if (!a->looked_ns || now - a->looked_ns >= LOOK_NS)
-		look(a, now);
-	return missing(a, plenty) == ROOMS;
+	for (unsigned i = 0; i < ROOMS; i++)
+		plenty[i] = SPARE * ahead[i];
+	return look_for(a, plenty) == ROOMS;
+}
+
+void admission_take_spare(struct admission *a)
+{
+	take(a, ahead);
 }
 
 bool admission_is_room(int code)

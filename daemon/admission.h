@@ -48,6 +48,8 @@ int admission_take(struct admission *a, const struct vm_config *c,
 
 /* Whether there is so much room that processes may be made ahead of starts. */
 bool admission_has_spare(struct admission *a);
+/* One is made ahead: takes its room. */
+void admission_take_spare(struct admission *a);
 
 /* For the host's failures while a VM is made: where room was missing, err's
  * code becomes EAGAIN; else EIO, since nothing of it is the request's doing.

@@ -222,6 +222,7 @@ static void idle_work(void *arg)
 {
 	struct daemon *d = arg;
 
+	admission_take_spare(&d->admission);
 	pool_refill(d->env.pool);
 }
 

@@ -310,6 +310,8 @@ int pool_take(struct pool *p, const struct msg_prepare *m, struct pool_wait *w,
 		return -ENOMEM;
 	count_from(k, clock_ns() / NS_PER_S);
 	k->taken[k->second % SECONDS]++;
+	/* One that is made for a start, and dies, answers that start. */
+	pool_items_drop_dead(&k->items);
 	if (pool_items_take(&k->items, ret)) {
 		p->shown.starts_from_pool++;
 		return 1;

@@ -130,7 +130,6 @@ int pool_items_add(
 	return 0;
 }
 
-/* It may have died a moment ago, and the loop not have come to it yet. */
 static bool is_dead(const struct pool_item *it)
 {
 	struct pollfd p = {.fd = it->process.jail.pidfd, .events = POLLIN};
@@ -138,12 +137,18 @@ static bool is_dead(const struct pool_item *it)
 	return poll(&p, 1, 0) > 0;
 }
 
-bool pool_items_take(struct pool_items *items, struct process *ret)
+void pool_items_drop_dead(struct pool_items *items)
 {
 	struct pool_item *it;
 
 	while ((it = TAILQ_FIRST(&items->list)) && is_dead(it))
 		failed(it, "it died");
+}
+
+bool pool_items_take(struct pool_items *items, struct process *ret)
+{
+	struct pool_item *it = TAILQ_FIRST(&items->list);
+
 	if (!it)
 		return false;
 	loop_remove(it->ground->loop, &it->sock);

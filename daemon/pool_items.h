@@ -28,6 +28,9 @@ struct pool_items {
 /* *process is taken over, whatever happens. */
 int pool_items_add(
 	struct pool_items *items, struct process *process, struct error *err);
+/* Until the first is alive: one may have died a moment ago, and the loop not
+ * have come to it yet. */
+void pool_items_drop_dead(struct pool_items *items);
 /* The first; it is watched no longer. False: there is none. */
 bool pool_items_take(struct pool_items *items, struct process *ret);
 /* The last one goes: what it had is free some milliseconds later. False: there

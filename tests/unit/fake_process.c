@@ -12,13 +12,13 @@
 struct fake_process fakes[FAKES_MAX];
 unsigned fakes_made, fakes_alive, fakes_to_fail;
 int fakes_error;
-bool fakes_silent;
+bool fakes_silent, fakes_stillborn;
 
 void fakes_reset(void)
 {
 	ck_assert_uint_eq(fakes_alive, 0);
 	fakes_made = fakes_to_fail = 0;
-	fakes_silent = false;
+	fakes_silent = fakes_stillborn = false;
 }
 
 void fake_says(unsigned pid, uint32_t type, uint32_t seq)
@@ -65,6 +65,8 @@ int process_make(struct process *ret, const struct process_env *env,
 	__atomic_add_fetch(&fakes_alive, 1, __ATOMIC_SEQ_CST);
 	if (!fakes_silent)
 		fake_says(fakes_made, MSG_DONE, 0);
+	if (fakes_stillborn)
+		fake_dies(fakes_made);
 	return 0;
 }
 

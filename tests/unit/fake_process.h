@@ -19,7 +19,8 @@ extern unsigned fakes_made, fakes_alive;
 /* How the next ones are made: so many fail, with this error. */
 extern unsigned fakes_to_fail;
 extern int fakes_error;
-extern bool fakes_silent; /* they do not say that they are prepared */
+extern bool fakes_stillborn; /* they die when they have said it */
+extern bool fakes_silent;    /* they do not say that they are prepared */
 
 void fakes_reset(void);
 void fake_says(unsigned pid, uint32_t type, uint32_t seq);

@@ -326,6 +326,18 @@ START_TEST(one_that_has_just_died_is_not_given)
 }
 END_TEST
 
+/* With its last words, which tell why that start fails. */
+START_TEST(one_that_dies_as_it_is_made_is_given_to_who_waits)
+{
+	make_pool(0);
+	fakes_stillborn = true;
+	ck_assert_int_eq(take(0, &small), 0);
+	run_until(has_got, 0);
+	ck_assert_int_eq(waits[0].process.jail.pid, 1);
+	ck_assert_uint_eq(fakes_made, 1);
+}
+END_TEST
+
 START_TEST(one_that_is_not_prepared_yet_is_given_last)
 {
 	make_pool(2);
@@ -412,6 +424,7 @@ int main(void)
 		sizeof(nonsense) / sizeof(nonsense[0]));
 	tcase_add_test(t, one_that_dies_is_replaced_after_a_while);
 	tcase_add_test(t, one_that_has_just_died_is_not_given);
+	tcase_add_test(t, one_that_dies_as_it_is_made_is_given_to_who_waits);
 	tcase_add_test(t, one_that_is_not_prepared_yet_is_given_last);
 	tcase_add_test(t, it_follows_how_many_are_taken);
 	tcase_add_test(t, the_kinds_asked_for_last_are_kept);
