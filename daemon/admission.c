@@ -1,12 +1,13 @@
 #include "daemon/admission.h"
 
-#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -51,14 +52,10 @@ uint64_t admission_default_reserve(uint64_t mem_total_bytes)
 /* "": cannot be read. */
 static void read_file(const char *dir, const char *rest, char *buf, size_t size)
 {
-	char path[PATH_MAX];
-	_cleanup_close_ int fd = -1;
-	ssize_t n;
+	char path[2 * PATH_MAX]; /* too long to be opened: cannot be read */
 
 	snprintf(path, sizeof(path), "%s/%s", dir, rest);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? 0 : read(fd, buf, size - 1);
-	buf[n > 0 ? n : 0] = '\0';
+	(void)file_read_text(AT_FDCWD, path, buf, size);
 }
 
 static uint64_t less(uint64_t a, uint64_t b)

@@ -1,6 +1,7 @@
 #include "daemon/host.h"
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "vmm/kvm.h"
 
 #include <errno.h>
@@ -135,11 +136,9 @@ static uint64_t meminfo_bytes(const char *text, const char *key)
 
 const struct api_host *host_show(struct host *h, enum jail_cgroup cgroup)
 {
-	_cleanup_close_ int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	char text[4096];
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
 
-	text[n > 0 ? n : 0] = '\0';
+	(void)file_read_text(AT_FDCWD, "/proc/meminfo", text, sizeof(text));
 	h->shown.mem_total_bytes = meminfo_bytes(text, "MemTotal:");
 	h->shown.mem_available_bytes = meminfo_bytes(text, "MemAvailable:");
 	h->shown.cgroup_version = cgroup == JAIL_CGROUP_V2   ? 2

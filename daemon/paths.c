@@ -1,19 +1,16 @@
 #include "daemon/paths.h"
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
-
-#define TRIES_MAX 100
 
 /* What is relative begins at the base, if there is one. */
 static int with_base(const struct vm_host *host, const char *path, char *buf)
@@ -23,29 +20,6 @@ static int with_base(const struct vm_host *host, const char *path, char *buf)
 		based ? "/" : "", path);
 
 	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
-/* Below a root. A rename nearby may make the kernel ask to try again. */
-static int open_below(
-	const char *root, const char *path, int flags, mode_t mode)
-{
-	_cleanup_close_ int root_fd =
-		open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct open_how how = {
-		.flags = (uint64_t)(unsigned)flags,
-		.mode = flags & O_CREAT ? mode : 0,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd = -1;
-
-	if (root_fd < 0)
-		return -errno;
-	for (int tries = 0; fd < 0 && tries < TRIES_MAX; tries++) {
-		fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-		if (fd < 0 && errno != EAGAIN)
-			return -errno;
-	}
-	return fd < 0 ? -EAGAIN : (int)fd;
 }
 
 int paths_open(
@@ -60,7 +34,7 @@ int paths_open(
 		return -ENAMETOOLONG;
 	flags |= O_CLOEXEC;
 	if (host && host->path_root)
-		return open_below(host->path_root, whole, flags, mode);
+		return file_open_below(host->path_root, whole, flags, mode);
 	fd = open(whole, flags, mode);
 	return fd < 0 ? -errno : fd;
 }

@@ -1,6 +1,7 @@
 #include "daemon/process.h"
 
 #include "base/cleanup.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,14 +51,15 @@ struct vm_shared *process_map(const struct state *s, const char *key)
 uint64_t process_start_time(pid_t pid)
 {
 	char path[40], text[1024];
-	_cleanup_close_ int fd = -1;
 	const char *p;
-	ssize_t n;
+	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-	text[n > 0 ? n : 0] = '\0';
+	r = file_read_text(AT_FDCWD, path, text, sizeof(text));
+	if (r < 0) {
+		errno = -r;
+		return 0;
+	}
 	/* The name, field 2, may have anything in it but this. */
 	p = strrchr(text, ')');
 	for (unsigned field = 2; p && field < 22; field++)

@@ -1,6 +1,7 @@
 #include "daemon/vm.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -208,21 +209,17 @@ static void count_mmds(const struct mmds_stats *m, struct api_counters *ret)
 /* /proc/PID/statm: pages in all, pages resident, ... */
 static uint64_t resident_bytes(pid_t pid)
 {
-	char path[40], text[64] = "";
-	unsigned long long pages = 0;
+	char path[40], text[64];
 	const char *space;
-	int fd;
 
 	if (pid == 0)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	if (read(fd, text, sizeof(text) - 1) > 0 && (space = strchr(text, ' ')))
-		pages = strtoull(space, NULL, 10);
-	close(fd);
-	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	(void)file_read_text(AT_FDCWD, path, text, sizeof(text));
+	space = strchr(text, ' ');
+	return !space ? 0
+		      : strtoull(space, NULL, 10) *
+				(uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 int vm_counters(const struct vm *vm, struct api_counters *ret)

@@ -2,7 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/fd.h"
+#include "base/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,15 +32,6 @@ static bool has_word(const char *list, const char *word)
 			return true;
 	}
 	return false;
-}
-
-/* Reads a small control file. Returns "" for one that cannot be read. */
-static void read_at(int dir, const char *name, char *buf, size_t size)
-{
-	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, buf, size - 1);
-
-	buf[n > 0 ? n : 0] = '\0';
 }
 
 static int write_at(int dir, const char *name, const char *value)
@@ -88,7 +79,8 @@ static bool parse_mount(const char *line, struct mount_point *ret)
 	dir = open(ret->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return false;
-	read_at(dir, "cgroup.controllers", controllers, sizeof(controllers));
+	(void)file_read_text(
+		dir, "cgroup.controllers", controllers, sizeof(controllers));
 	close(dir);
 	ret->v2 = true;
 	ret->memory = has_word(controllers, "memory");
@@ -137,7 +129,7 @@ static void enable_controllers(struct cgroup_tree *t)
 		write_at(above, "cgroup.subtree_control", change);
 		write_at(t->parent_fd[0], "cgroup.subtree_control", change);
 	}
-	read_at(t->parent_fd[0], "cgroup.subtree_control", enabled,
+	(void)file_read_text(t->parent_fd[0], "cgroup.subtree_control", enabled,
 		sizeof(enabled));
 	t->has_memory[0] = has_word(enabled, "memory");
 	t->has_pids[0] = has_word(enabled, "pids");
@@ -288,16 +280,30 @@ static int make_dir(
 	return 0;
 }
 
+static int open_group(const struct cgroup_tree *t, unsigned i, const char *name)
+{
+	int fd = openat(
+		t->parent_fd[i], name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int set_memory(
+	const struct cgroup_tree *t, unsigned i, int dir, uint64_t bytes)
+{
+	return !t->has_memory[i] ? 0
+				 : write_number_at(dir,
+					   t->version == JAIL_CGROUP_V2
+						   ? "memory.max"
+						   : "memory.limit_in_bytes",
+					   bytes);
+}
+
 static int set_limits(const struct cgroup_tree *t, unsigned i, int dir,
 	const struct cgroup_limits *l)
 {
-	bool v2 = t->version == JAIL_CGROUP_V2;
-	int r = 0;
+	int r = set_memory(t, i, dir, l->memory_bytes);
 
-	if (t->has_memory[i])
-		r = write_number_at(dir,
-			v2 ? "memory.max" : "memory.limit_in_bytes",
-			l->memory_bytes);
 	if (r == 0 && t->has_pids[i])
 		r = write_number_at(dir, "pids.max", l->tasks);
 	return r;
@@ -306,17 +312,10 @@ static int set_limits(const struct cgroup_tree *t, unsigned i, int dir,
 int cgroup_limit_memory(const struct cgroup_tree *t, const char *name,
 	uint64_t memory_bytes, struct error *err)
 {
-	bool v2 = t->version == JAIL_CGROUP_V2;
-
 	for (unsigned i = 0; i < t->n; i++) {
-		_cleanup_close_ int dir = openat(t->parent_fd[i], name,
-			O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		int r = dir < 0 ? -errno : 0;
+		_cleanup_close_ int dir = open_group(t, i, name);
+		int r = dir < 0 ? dir : set_memory(t, i, dir, memory_bytes);
 
-		if (r == 0 && t->has_memory[i])
-			r = write_number_at(dir,
-				v2 ? "memory.max" : "memory.limit_in_bytes",
-				memory_bytes);
 		if (r < 0)
 			return error_errno(err, -r, "limiting cgroup %s/%s",
 				t->parent[i], name);
@@ -327,13 +326,12 @@ int cgroup_limit_memory(const struct cgroup_tree *t, const char *name,
 static void kill_members(
 	const struct cgroup_tree *t, unsigned i, const char *name)
 {
-	_cleanup_close_ int dir = openat(
-		t->parent_fd[i], name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = open_group(t, i, name);
 	char members[4096];
 
 	if (dir < 0 || write_at(dir, "cgroup.kill", "1") == 0)
 		return;
-	read_at(dir, "cgroup.procs", members, sizeof(members));
+	(void)file_read_text(dir, "cgroup.procs", members, sizeof(members));
 	for (char *p = members, *end;; p = end) {
 		long pid = strtol(p, &end, 10);
 
@@ -369,9 +367,8 @@ static int prepare(const struct cgroup_tree *t, unsigned i, const char *name,
 	const struct cgroup_limits *limits, struct cgroup_entry *e,
 	struct error *err)
 {
-	_cleanup_close_ int dir = openat(
-		t->parent_fd[i], name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = dir < 0 ? -errno : set_limits(t, i, dir, limits);
+	_cleanup_close_ int dir = open_group(t, i, name);
+	int r = dir < 0 ? dir : set_limits(t, i, dir, limits);
 
 	if (r < 0)
 		return error_errno(
@@ -436,7 +433,7 @@ uint64_t cgroup_oom_kills(const struct cgroup_tree *t, const char *name)
 
 		if (dir < 0 || !t->has_memory[i])
 			continue;
-		read_at(dir, file, text, sizeof(text));
+		(void)file_read_text(dir, file, text, sizeof(text));
 		/* "oom_kill 1", beside "oom_kill_disable 0" or so. */
 		at = strstr(text, "\noom_kill ");
 		if (at)

@@ -37,9 +37,9 @@ BELONGS = {
     r"\bioctl\s*\([^;]*\bKVM_\w+": ["vmm/kvm.c"],
     # Paths are opened by the daemon, by the jail's maker, and by the commands
     # that their user runs.
-    r"\b(open|openat|openat2|creat|fopen|opendir)\s*\(": [
-        "daemon/", "jailer/", "net/tap.c", "vmm/probe.c", "api/cli/",
-        "api/firecracker/"],
+    r"\b(open|openat|openat2|creat|fopen|opendir|file_\w+)\s*\(": [
+        "base/file.", "daemon/", "jailer/", "net/tap.c", "vmm/probe.c",
+        "api/cli/", "api/firecracker/"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)

@@ -1,44 +1,31 @@
 #include "api/firecracker/options.h"
 
+#include "api/json.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FILE_MAX_BYTES (1u << 20)
-
-static void put_json(struct json_object **o)
-{
-	json_object_put(*o);
-}
-
-#define _cleanup_json_ _cleanup_(put_json)
 
 /* ---- files ---- */
 
 static int open_file(const struct fc_options *o, const char *path)
 {
-	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	_cleanup_close_ int root = -1;
+	int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, fd;
 
-	if (!o->path_root)
-		return open(path, (int)how.flags);
-	root = open(o->path_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return root < 0 ? -1
-			: (int)syscall(
-				  SYS_openat2, root, path, &how, sizeof(how));
+	if (o->path_root)
+		return file_open_below(o->path_root, path, flags, 0);
+	fd = open(path, flags);
+	return fd < 0 ? -errno : fd;
 }
 
 char *fc_read_file(
@@ -50,7 +37,7 @@ char *fc_read_file(
 	ssize_t n;
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		error_errno(err, errno, "%s", path);
+		error_errno(err, fd < 0 ? -fd : errno, "%s", path);
 		return NULL;
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX_BYTES) {

@@ -2,6 +2,7 @@
 
 #include "api/firecracker/args.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -85,14 +86,12 @@ int fc_limits_add_node(struct fc_limits *l, const char *node, struct error *err)
 	static char cpus[256];
 	char path[80];
 	unsigned long long n;
-	_cleanup_close_ int fd = -1;
 
 	if (args_number("--node", node, 1023, &n, err) < 0)
 		return -err->code;
 	snprintf(path, sizeof(path),
 		"/sys/devices/system/node/node%llu/cpulist", n);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, cpus, sizeof(cpus) - 1) <= 0)
+	if (file_read_text(AT_FDCWD, path, cpus, sizeof(cpus)) < 0 || !cpus[0])
 		return error_set(
 			err, EINVAL, "--node: there is no node %llu", n);
 	cpus[strcspn(cpus, "\n")] = '\0';
@@ -199,13 +198,12 @@ static void enable(const char *mount, const char *group, const char *controller,
 /* Version 1: a new cpuset has nothing, until it is told. */
 static void inherit(const char *from, const char *to, const char *file)
 {
-	char path[PATH_MAX], value[256] = "";
-	_cleanup_close_ int fd = -1;
+	char path[PATH_MAX], value[256];
 	struct error ignored;
 
 	snprintf(path, sizeof(path), "%s/%s", from, file);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && read(fd, value, sizeof(value) - 1) > 0)
+	(void)file_read_text(AT_FDCWD, path, value, sizeof(value));
+	if (value[0])
 		(void)write_file(to, file, value, &ignored);
 }
 
