@@ -200,8 +200,8 @@ static void adopt_all(struct daemon *d)
 /* ---- the pool ---- */
 
 /*
- * A request is often followed by the next, which would find the daemon in the
- * middle of making a process: while there are many others it waits until nobody
+ * A request is often followed by the next, and the making of a process takes
+ * its CPU time from that one: while there are many others it waits until nobody
  * has asked for anything for a millisecond.
  */
 static int idle_in_ms(void *arg)
