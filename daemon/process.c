@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-/* Beside the vCPUs: the control thread and two I/O workers. */
-#define OTHER_THREADS 3
+/* Beside the vCPUs: the control thread, the starter, two I/O workers. */
+#define OTHER_THREADS 4
 #define CGROUP_NAME "vm"
 
 void process_init(struct process *p)

@@ -1,6 +1,7 @@
 #include "vmm/control.h"
 
 #include "base/clock.h"
+#include "vmm/starter.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -81,24 +82,13 @@ static void show_id(struct vm *vm, const char *id)
 	memcpy(vm->title, id, n < vm->title_bytes ? n : vm->title_bytes);
 }
 
-/*
- * From the message to the guest's first instruction. Threads first, then this
- * one's filter (so that they do not inherit it beside their own), and only
- * then is anything looked at that a guest made.
- */
+/* From the devices to the guest's first instruction. */
 static int start(struct vm *vm, const struct msg_start *m, const int *fds,
 	struct error *err)
 {
 	int r;
 
 	show_id(vm, m->id);
-	r = vm_create(vm, m, fds, err);
-	if (r < 0)
-		return r;
-	r = vm_enter_filter(vm, SECCOMP_CONTROL);
-	if (r < 0)
-		return error_errno(
-			err, -r, "installing the control thread's filter");
 	vm_mark(vm, VM_MOMENT_CONFIGURED);
 	r = vm_load(vm, m, fds, err);
 	if (r < 0)
@@ -217,39 +207,68 @@ static void leave(struct vm *vm, int sock)
 		send_msg(sock, &m);
 }
 
+/*
+ * Up to where the VM waits for its start. Threads first, then this one's filter
+ * (so that they do not inherit it beside their own). The starter has m and fds
+ * after that.
+ */
+static int prepare(struct vm *vm, struct starter *starter, int sock,
+	union msg *m, int *fds, struct error *err)
+{
+	int r = vm_prepare(vm, &m->prepare, fds, err);
+
+	if (r < 0)
+		return r;
+	close_prepare_fds(fds);
+	r = starter_begin(starter, vm, sock, m, fds, err);
+	if (r < 0)
+		return r;
+	r = vm_enter_filter(vm, SECCOMP_CONTROL);
+	return r < 0 ? error_errno(err, -r,
+			       "installing the control thread's filter")
+		     : 0;
+}
+
+static int fail(const struct control *c, uint32_t seq, const struct error *err)
+{
+	send_failed(c->sock, seq, err);
+	return -1;
+}
+
 /* The two messages in their order. Until there is a guest the VMM ends with
  * its daemon. 0, or -1: it did not start. */
 static int begin(struct vm *vm, struct control *c)
 {
 	union msg started = {.plain = {.hdr = {MSG_STARTED, 0}}};
 	struct error err = {0};
+	struct starter starter;
 	int fds[MSG_MAX_FDS];
 	unsigned n_fds;
+	uint32_t seq;
 	union msg m;
 
 	if (msg_recv(c->sock, MSG_VMM, &m, fds, &n_fds) != 1 ||
 		m.hdr.type != MSG_PREPARE)
 		return -1;
+	seq = m.hdr.seq;
 	/* It listens already: now the kernel knows that it is us. */
 	if (m.prepare.has_control) {
 		c->listen_fd = fds[MSG_PREPARE_FD_CONTROL];
 		(void)listen(c->listen_fd, 1);
 	}
-	if (vm_prepare(vm, &m.prepare, fds, &err) < 0) {
-		send_failed(c->sock, m.hdr.seq, &err);
-		return -1;
-	}
-	close_prepare_fds(fds);
-	send_done(c->sock, m.hdr.seq, 0);
+	if (prepare(vm, &starter, c->sock, &m, fds, &err) < 0)
+		return fail(c, seq, &err);
+	send_done(c->sock, seq, 0);
 
-	if (msg_recv(c->sock, MSG_VMM, &m, fds, &n_fds) != 1 ||
-		m.hdr.type != MSG_START)
+	starter_wait(&starter);
+	if (!starter.asked)
 		return -1;
-	if (start(vm, &m.start, fds, &err) < 0) {
-		send_failed(c->sock, m.hdr.seq, &err);
-		return -1;
-	}
-	started.hdr.seq = m.hdr.seq;
+	seq = m.hdr.seq;
+	if (starter.result < 0)
+		return fail(c, seq, &starter.err);
+	if (start(vm, &m.start, fds, &err) < 0)
+		return fail(c, seq, &err);
+	started.hdr.seq = seq;
 	send_msg(c->sock, &started);
 	return 0;
 }

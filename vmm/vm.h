@@ -5,13 +5,14 @@
  * answer, the I/O worker, the vCPUs. The only place that knows concrete
  * devices.
  *
- * Its life is made of steps, all on the control thread, in this order:
+ * Its life is made of steps, on the control thread but for one, in this order:
  *
  *   vm_init     what needs no configuration
  *   vm_prepare  memory, KVM's VM, the vCPUs and their threads
+ *   (the control thread enters its filter)
  *   (perhaps a long time: a daemon prepares VMs before they are wanted)
- *   vm_create   devices and their threads. Each thread is in its filter now
- *   (the control thread enters its own filter)
+ *   vm_create   devices and their threads, on a thread without a filter
+ *               (vmm/starter.h), which ends. Now each thread is in its own
  *   vm_load     tables and kernel into memory
  *   vm_run      the first instruction
  *   vm_pause, vm_run, vm_ctrl_alt_del, vm_console_input ...

@@ -10,7 +10,7 @@ import images
 import inject
 import proc
 from guests import puppet, puppet_with_disk, shared_puppet
-from harness import Skip, check_usable, native
+from harness import Skip, check_usable, eventually, native
 
 
 @native()
@@ -29,6 +29,20 @@ def test_every_thread_is_filtered_and_powerless(t):
             assert len(set(s[ids].split())) == 1, f"{name}: {ids} {s[ids]}"
             assert s[ids].split()[0] != "0", f"{name}: {ids} 0"
         assert s["Groups"] == "", f"{name}: groups {s['Groups']}"
+
+
+@native()
+def test_what_waits_in_the_pool_is_filtered_but_for_its_starter(t):
+    daemon = t.own_daemon("--pool", "1")
+    found = {}
+
+    def waits():
+        for pid in proc.children(daemon.pid):
+            found.update({name: proc.status(pid, tid)["Seccomp"]
+                          for tid, name in proc.threads(pid).items()})
+        return found.get("mayfly-vmm") == "2"
+    eventually("one in the pool", waits)
+    assert found == {"mayfly-vmm": "2", "vcpu0": "2", "starter": "0"}, found
 
 
 @native()
