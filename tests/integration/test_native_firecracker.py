@@ -519,21 +519,26 @@ def limits_of(pid):
 
 
 def start_jailed(t, *words):
-    """A puppet under jailer: (its program, the VM's process)."""
+    """A puppet under jailer: its program."""
     p = launch(t, *jailer_words(t), *words, "--", name="jailer")
     api = api_at(os.path.join(root_of(t), "run", "firecracker.socket"))
     put_kernel(root_of(t))
     configure(api, "kernel")
     start(api)
-    return p, t.api.ok("GET", "/v1/vms/j1").get("pid")
+    return p
+
+
+def jailed_pid(t):
+    return t.api.ok("GET", "/v1/vms/j1")["pid"]
 
 
 @native()
 def test_jailer_sets_control_groups(t):
     v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-    p, pid = start_jailed(
+    p = start_jailed(
         t, "--cgroup", "pids.max=77", "--cgroup", "cpuset.cpus=0",
         "--cgroup-version", "2" if v2 else "1")
+    pid = jailed_pid(t)
 
     def group(controller):
         with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
@@ -560,14 +565,15 @@ def test_jailer_sets_resource_limits(t):
     with open("/proc/self/status", encoding="ascii") as f:
         caps = int(next(line.split()[1] for line in f
                         if line.startswith("CapEff")), 16)
-    p, pid = start_jailed(t, "--resource-limit", "fsize=1048576",
-                          "--resource-limit", "no-file=333")
+    p = start_jailed(t, "--resource-limit", "fsize=1048576",
+                     "--resource-limit", "no-file=333")
     if not caps & CAP_SYS_RESOURCE:
         # Then it may not, says so, and there is no VM without its limits.
         assert p.wait(10) == 1
         assert b"--resource-limit" in p.stderr.read()
         no_vms(t)
         return
+    pid = jailed_pid(t)
     eventually("limits", lambda: limits_of(pid)["Max open files"] == "333")
     assert limits_of(pid)["Max file size"] == "1048576", limits_of(pid)
     p.send_signal(signal.SIGTERM)
