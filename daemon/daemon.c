@@ -4,20 +4,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/tcp_listener.h"
-#include "vmm/kvm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 
-#define DEFAULT_STATE_DIR "/run/mayfly"
-#define NS_PER_S 1000000000ull
 /* Before processes are made ahead. */
 #define QUIET_NS 1000000u
 /* ... but if there are so few, or less. */
@@ -36,165 +29,6 @@ static void raise_fd_limit(void)
 	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
 		log_warn("fd_limit", "limit=%llu",
 			(unsigned long long)l.rlim_cur);
-}
-
-/* The parent cgroup: always the same for one state directory, and another for
- * each. */
-static void name_cgroup(char *buf, size_t size, const char *state_dir)
-{
-	char real[PATH_MAX];
-	uint32_t h = 0x811c9dc5;
-
-	if (!realpath(state_dir, real) ||
-		strcmp(real, DEFAULT_STATE_DIR) == 0) {
-		snprintf(buf, size, "mayfly");
-		return;
-	}
-	for (const char *p = real; *p; p++)
-		h = (h ^ (unsigned char)*p) * 0x01000193u;
-	snprintf(buf, size, "mayfly-%08x", h);
-}
-
-static int make_jail(
-	struct daemon *d, const struct options *o, struct error *err)
-{
-	char cgroup[32];
-	struct jail_config config = {
-		.exe_path = o->vmm_path,
-		.uid_first = o->uid_base,
-		.uid_count = o->uid_count,
-		.cgroup_name = cgroup,
-	};
-
-	name_cgroup(cgroup, sizeof(cgroup), o->state_dir);
-	return jail_create(&d->env.procs.jail, &config, err);
-}
-
-/* The same for every VM, and slow to ask. */
-static int ask_cpuid(struct daemon *d, struct error *err)
-{
-	_Static_assert(sizeof(struct msg_cpuid_entry) <=
-			       sizeof(struct kvm_cpuid_entry2),
-		"KVM's entry has padding");
-	_cleanup_free_ struct kvm_cpuid2 *ids = calloc(
-		1, sizeof(*ids) + MSG_CPUID_MAX * sizeof(ids->entries[0]));
-	int r;
-
-	if (!ids)
-		return error_set(err, ENOMEM, "out of memory");
-	ids->nent = MSG_CPUID_MAX;
-	r = kvm_get_supported_cpuid(d->env.procs.kvm_fd, ids);
-	if (r < 0)
-		return error_errno(err, -r, "KVM_GET_SUPPORTED_CPUID");
-	d->env.n_cpuid = ids->nent;
-	for (uint32_t i = 0; i < ids->nent; i++) {
-		const struct kvm_cpuid_entry2 *e = &ids->entries[i];
-
-		d->env.cpuid[i] = (struct msg_cpuid_entry){e->function,
-			e->index, e->flags, e->eax, e->ebx, e->ecx, e->edx};
-	}
-	return 0;
-}
-
-static void vm_gone(void *arg, struct vm *vm)
-{
-	struct daemon *d = arg;
-
-	log_info("vm_removed", "vm=%s", vm->id);
-	vm_publish(vm, API_EVENT_DELETED);
-	vm_forget(vm);
-	registry_remove(&d->vms, vm);
-	vm_destroy(vm);
-}
-
-static int open_env(
-	struct daemon *d, const struct options *o, struct error *err)
-{
-	const struct api_host *h;
-
-	host_probe(&d->host);
-	d->env.loop = d->loop;
-	d->env.procs.kvm_fd = d->host.kvm_fd;
-	d->env.start_timeout_ns = o->start_timeout_s * NS_PER_S;
-	d->env.request_timeout_ns = o->request_timeout_s * NS_PER_S;
-	d->env.events = events_create();
-	if (!d->env.events)
-		return error_set(err, ENOMEM, "out of memory");
-	throttle_watch_init(&d->throttle, d->loop, &d->vms, d->env.events);
-	d->env.gone = vm_gone;
-	d->env.arg = d;
-	d->env.procs.state = &d->state;
-	if (d->env.procs.kvm_fd >= 0 && ask_cpuid(d, err) < 0)
-		return -err->code;
-	if (make_jail(d, o, err) < 0)
-		return -err->code;
-	h = host_show(&d->host, jail_cgroup_version(d->env.procs.jail));
-	d->env.host_mem_mib = h->mem_total_bytes >> 20;
-	admission_init(&d->admission,
-		o->memory_reserve_mib == OPTIONS_DEFAULT_RESERVE
-			? admission_default_reserve(h->mem_total_bytes)
-			: (uint64_t)o->memory_reserve_mib << 20);
-	log_info("host", "kvm=%s kernel=%s cgroup_version=%u", h->verdict,
-		h->kernel_release, h->cgroup_version);
-	return 0;
-}
-
-/* ---- what an earlier daemon left ---- */
-
-static const struct vm *whose(const struct daemon *d, const char *key)
-{
-	const struct vm *vm;
-
-	TAILQ_FOREACH(vm, &d->vms.list, link)
-	if (strcmp(vm->process.key, key) == 0)
-		return vm;
-	return NULL;
-}
-
-static void adopt_one(void *arg, const char *id)
-{
-	struct daemon *d = arg;
-	char quoted[ERROR_MSG_MAX], key[STATE_KEY_BYTES];
-	struct vm *vm = NULL;
-	struct error err;
-
-	if (state_linked(&d->state, id, key) > 0 && whose(d, key))
-		error_set(&err, EEXIST, "its process is that of the VM \"%s\"",
-			whose(d, key)->id);
-	else if (vm_adopt(&vm, &d->env, id, &err) == 0)
-		err.code = 0;
-	if (err.code)
-		log_error("vm_not_adopted", "vm=%s error=%s", id,
-			log_quote(quoted, sizeof(quoted), err.msg));
-	if (!vm)
-		return;
-	registry_add(&d->vms, vm);
-	log_info("vm_adopted", "vm=%s state=%s pid=%d", vm->id,
-		log_quote(quoted, sizeof(quoted), vm_state_name(vm->state)),
-		vm->process.jail.pid);
-}
-
-/* A process of no VM: it waited in the pool, or its VM was being deleted. */
-static void end_orphan(void *arg, const char *key)
-{
-	struct daemon *d = arg;
-	struct state_proc ignored;
-	struct process p;
-
-	if (whose(d, key))
-		return;
-	process_init(&p);
-	snprintf(p.key, sizeof(p.key), "%s", key);
-	(void)process_find(&p, &d->env.procs, &ignored);
-	process_destroy(&p, &d->env.procs);
-}
-
-static void adopt_all(struct daemon *d)
-{
-	state_each_vm(&d->state, adopt_one, d);
-	state_each_proc(&d->state, end_orphan, d);
-	if (d->vms.n)
-		log_info("adopted", "vms=%zu", d->vms.n);
 }
 
 /* ---- the pool ---- */
@@ -417,13 +251,13 @@ int daemon_open(struct daemon *d, const struct options *o, struct error *err)
 	raise_fd_limit();
 	if (loop_create(&d->loop, err) < 0 ||
 		state_open(&d->state, o->state_dir, err) < 0 ||
-		open_signals(d, err) < 0 || open_env(d, o, err) < 0 ||
+		open_signals(d, err) < 0 || daemon_open_env(d, o, err) < 0 ||
 		open_pool(d, o->pool, err) < 0 ||
 		sampler_create(&d->sampler, d->loop, &d->vms, err) < 0 ||
 		open_server(d, o, err) < 0)
 		return -err->code;
 	/* Clients wait until the loop runs. */
-	adopt_all(d);
+	daemon_adopt_all(d);
 	return 0;
 }
 

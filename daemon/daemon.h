@@ -40,5 +40,11 @@ int daemon_open(struct daemon *d, const struct options *o, struct error *err);
 void daemon_run(struct daemon *d);
 void daemon_close(struct daemon *d); /* tolerates a daemon half opened */
 
+/* Of daemon_open(): what all VMs share (daemon_env.c), and those that an
+ * earlier daemon left (daemon_adopt.c). */
+int daemon_open_env(
+	struct daemon *d, const struct options *o, struct error *err);
+void daemon_adopt_all(struct daemon *d);
+
 /* What the API sees of the daemon (backend.c); ctx is the struct daemon. */
 extern const struct api_backend_ops daemon_backend;
