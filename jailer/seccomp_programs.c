@@ -49,8 +49,8 @@ struct rule {
 
 /*
  * All threads. None of them opens, connects, makes a process, a thread or an
- * io_uring, or maps anything to execute: what needs that is done by threads that
- * have no program yet, or end before a guest runs.
+ * io_uring, or maps anything to execute: what needs that is done by threads
+ * that have no program yet, or end before a guest runs.
  */
 static const struct rule every_thread[] = {
 	ANY(futex), /* mutexes, condition variables, joining */

@@ -1,50 +1,27 @@
 #include "base/cleanup.h"
-#include "tests/unit/kernel_images.h"
+#include "tests/unit/boot_fixture.h"
 #include "vmm/limits.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#define MEM (16 * MIB)
-
-static struct gmem mem;
 static struct bz bz;
-static struct error err;
-static struct boot_entry entry;
 
 static void setup(void)
 {
-	memset(&err, 0, sizeof(err));
-	ck_assert_int_eq(gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END,
-				 false, &err),
-		0);
+	make_memory();
 	bz_build(&bz);
-}
-
-static void teardown(void)
-{
-	gmem_destroy(&mem);
 }
 
 static int load(void)
 {
-	_cleanup_close_ int fd = image_fd(bz.bytes, bz.size);
-	struct boot_images images = {
-		.kernel_fd = fd, .initrd_fd = -1, .cmdline = "quiet"};
-
-	ck_assert_int_ge(fd, 0);
-	return boot_load(&mem, &images, &entry, &err);
+	return load_image(bz.bytes, bz.size, -1);
 }
 
 static const struct boot_params *params(void)
 {
 	return gmem_range(&mem, LAYOUT_ZERO_PAGE, sizeof(struct boot_params));
-}
-
-static const uint8_t *at(uint64_t gpa)
-{
-	return gmem_range(&mem, gpa, 1);
 }
 
 START_TEST(the_code_goes_to_the_preferred_address_and_no_further)

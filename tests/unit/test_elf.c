@@ -1,44 +1,20 @@
-#include "base/cleanup.h"
-#include "tests/unit/kernel_images.h"
+#include "tests/unit/boot_fixture.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#define MEM (16 * MIB)
-
-static struct gmem mem;
 static struct elf_image elf;
-static struct error err;
-static struct boot_entry entry;
 
 static void setup(void)
 {
-	memset(&err, 0, sizeof(err));
-	ck_assert_int_eq(gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END,
-				 false, &err),
-		0);
+	make_memory();
 	elf_build(&elf);
-}
-
-static void teardown(void)
-{
-	gmem_destroy(&mem);
 }
 
 static int load(void)
 {
-	_cleanup_close_ int fd = image_fd(elf.bytes, elf.size);
-	struct boot_images images = {
-		.kernel_fd = fd, .initrd_fd = -1, .cmdline = "quiet"};
-
-	ck_assert_int_ge(fd, 0);
-	return boot_load(&mem, &images, &entry, &err);
-}
-
-static const uint8_t *at(uint64_t gpa)
-{
-	return gmem_range(&mem, gpa, 1);
+	return load_image(elf.bytes, elf.size, -1);
 }
 
 START_TEST(segments_go_to_their_physical_addresses)

@@ -2,7 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "driver.h"
+#include "tests/unit/busy_driver.h"
 
 #include <check.h>
 #include <errno.h>
@@ -461,67 +461,11 @@ START_TEST(a_reset_forgets_what_was_limited_but_not_the_limit)
 }
 END_TEST
 
-/* ---- a driver that never rests ---- */
-
-static bool resting;
-static unsigned answered;
-
-/* As fast as it can, all of its ring; it kicks only where it has to. */
-static void *busy_driver(void *arg)
-{
-	uint32_t id, len;
-
-	(void)arg;
-	while (!__atomic_load_n(&resting, __ATOMIC_RELAXED)) {
-		if (!driver_used(&d, &id, &len))
-			continue;
-		__atomic_fetch_add(&answered, 1, __ATOMIC_RELAXED);
-		driver_offer(&d, (uint16_t)id);
-		if (!(__atomic_load_n(&d.used->flags, __ATOMIC_RELAXED) &
-			    VRING_USED_F_NO_NOTIFY))
-			kick();
-	}
-	return NULL;
-}
-
-/* Others get their turn meanwhile, it gets its answers, and a reset at any
- * moment is the end of it. */
-static void keep_busy_once(uint16_t n_requests)
-{
-	uint64_t end = clock_ns() + 20000000000ull;
-	pthread_t t;
-
-	resting = false;
-	answered = 0;
-	memset(d.avail, 0, 128);
-	memset(d.used, 0, 512);
-	d.used_seen = 0;
-	driver_up(m, &d, V1);
-	for (uint16_t i = 0; i < n_requests; i++)
-		driver_offer(&d, 2 * i);
-	kick();
-	ck_assert_int_eq(pthread_create(&t, NULL, busy_driver, NULL), 0);
-	while (__atomic_load_n(&answered, __ATOMIC_RELAXED) < 500) {
-		worker_call(w, no_op, NULL);
-		ck_assert_msg(clock_ns() < end, "it gets no answers");
-	}
-	driver_write(m, VIRTIO_MMIO_STATUS, 0);
-	settle();
-	__atomic_store_n(&resting, true, __ATOMIC_RELAXED);
-	pthread_join(t, NULL);
-}
-
-static void keep_busy(uint16_t n_requests)
-{
-	for (unsigned i = 0; i < 6; i++)
-		keep_busy_once(n_requests);
-}
-
 START_TEST(a_driver_that_never_rests_does_not_keep_the_worker)
 {
 	for (uint16_t i = 0; i < 16; i++)
 		request(i, 7); /* what is answered at once */
-	keep_busy(16);
+	busy_driver(&d, m, w, 16);
 }
 END_TEST
 

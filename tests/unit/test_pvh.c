@@ -1,41 +1,21 @@
 #include "base/cleanup.h"
-#include "tests/unit/kernel_images.h"
+#include "tests/unit/boot_fixture.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#define MEM (16 * MIB)
-
-static struct gmem mem;
 static struct elf_image elf;
-static struct error err;
-static struct boot_entry entry;
 
 static void setup(void)
 {
-	memset(&err, 0, sizeof(err));
-	ck_assert_int_eq(gmem_create(&mem, MEM, LAYOUT_HOLE, LAYOUT_HOLE_END,
-				 false, &err),
-		0);
+	make_memory();
 	elf_build_pvh(&elf);
-}
-
-static void teardown(void)
-{
-	gmem_destroy(&mem);
 }
 
 static int load_with(int initrd_fd)
 {
-	_cleanup_close_ int fd = image_fd(elf.bytes, elf.size);
-	struct boot_images images = {.kernel_fd = fd,
-		.initrd_fd = initrd_fd,
-		.cmdline = "quiet",
-		.rsdp_gpa = LAYOUT_ACPI};
-
-	ck_assert_int_ge(fd, 0);
-	return boot_load(&mem, &images, &entry, &err);
+	return load_image(elf.bytes, elf.size, initrd_fd);
 }
 
 static int load(void)

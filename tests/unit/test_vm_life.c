@@ -1,6 +1,5 @@
-#include "tests/unit/fake_kvm.h"
 #include "tests/unit/kernel_images.h"
-#include "tests/unit/vm_start.h"
+#include "tests/unit/vm_fixture.h"
 #include "vmm/config.h"
 
 #include <check.h>
@@ -8,34 +7,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-
-static struct vm vm;
-static struct vm_start s;
-static struct error err;
-
-static void setup(void)
-{
-	fake_kvm_reset();
-	ck_assert_int_eq(vm_init(&vm, 1234), 0);
-}
-
-static void teardown(void)
-{
-	vm_start_destroy_vm(&vm);
-	if (s.n_fds)
-		vm_start_free(&s);
-	memset(&s, 0, sizeof(s));
-}
-
-static int create(void)
-{
-	return vm_start_create(&vm, &s, &err);
-}
-
-static int load(void)
-{
-	return vm_load(&vm, &s.msg.start, s.fds, &err);
-}
 
 static const struct {
 	uint16_t port;
