@@ -16,14 +16,6 @@ static const struct field state_table[] = {
 	{NULL},
 };
 
-static void answer(struct request *r, const struct error *err)
-{
-	if (err)
-		request_reply_error(r, err);
-	else
-		request_reply_empty(r);
-}
-
 static void act(
 	struct request *r, const struct field *table, enum api_action first)
 {
@@ -38,7 +30,7 @@ static void act(
 	request_finish(r,
 		b->ops->act(b->ctx, r->id, (enum api_action)(first + choice),
 			r->received_ns, &r->op, &err),
-		&err, false, answer);
+		&err, false, request_reply_done);
 }
 
 void actions_put(struct request *r)

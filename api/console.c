@@ -66,14 +66,6 @@ void console_get(struct request *r)
 	request_reply_error(r, &err);
 }
 
-static void typed(struct request *r, const struct error *err)
-{
-	if (err)
-		request_reply_error(r, err);
-	else
-		request_reply_empty(r);
-}
-
 void console_put(struct request *r)
 {
 	const struct api_backend *b = r->backend;
@@ -82,7 +74,7 @@ void console_put(struct request *r)
 	request_finish(r,
 		b->ops->console_input(
 			b->ctx, r->id, r->body, r->body_len, &r->op, &err),
-		&err, false, typed);
+		&err, false, request_reply_done);
 }
 
 static int read_size(struct request *r, struct api_update *u, struct error *err)

@@ -66,6 +66,14 @@ void request_reply_json(
 	set_response(of_request(r), status, response);
 }
 
+void request_reply_done(struct request *r, const struct error *err)
+{
+	if (err)
+		request_reply_error(r, err);
+	else
+		request_reply_empty(r);
+}
+
 void request_reply_empty(struct request *r)
 {
 	set_response(of_request(r), 204,

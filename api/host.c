@@ -15,7 +15,7 @@ static void add_flags(
 		json_add_bool(o, f[i].name, f[i].value != 0);
 }
 
-struct json_object *host_write(const struct api_host *h)
+static struct json_object *host_write(const struct api_host *h)
 {
 	struct json_object *o = json_object_new_object(), *sub;
 

@@ -12,7 +12,8 @@ struct scan {
 	struct error *err;
 };
 
-unsigned utf8_sequence(const char *p, const char *end)
+/* The length of the UTF-8 sequence at p (1 to 4), 0 when it is not one. */
+static unsigned utf8_sequence(const char *p, const char *end)
 {
 	/* By length: the least code point, so that overlong forms show. */
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};

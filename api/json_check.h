@@ -16,9 +16,6 @@
 int json_check(const char *text, size_t len, unsigned max_depth,
 	size_t *ret_members, struct error *err);
 
-/* The length of the UTF-8 sequence at p (1 to 4), 0 when it is not one
- * (overlong, a surrogate, beyond U+10FFFF, cut off). */
-unsigned utf8_sequence(const char *p, const char *end);
-
-/* Puts '?' for each byte of s that is in no such sequence. */
+/* Puts '?' for each byte of s that is in no UTF-8 sequence (overlong, a
+ * surrogate, beyond U+10FFFF, cut off). */
 void utf8_repair(char *s);

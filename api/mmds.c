@@ -166,14 +166,6 @@ void mmds_get(struct request *r)
 		request_reply_error(r, &err);
 }
 
-static void answer(struct request *r, const struct error *err)
-{
-	if (err)
-		request_reply_error(r, err);
-	else
-		request_reply_empty(r);
-}
-
 /* 0, API_PENDING or a negative errno. */
 static int set(struct request *r, struct json_object *o, struct error *err)
 {
@@ -194,7 +186,7 @@ void mmds_put(struct request *r)
 	o = mmds_parse(r->body, r->body_len, &err);
 	if (o)
 		result = set(r, o, &err);
-	request_finish(r, result, &err, false, answer);
+	request_finish(r, result, &err, false, request_reply_done);
 }
 
 static int patch(
@@ -227,5 +219,5 @@ void mmds_patch(struct request *r)
 	change = mmds_parse(r->body, r->body_len, &err);
 	if (change)
 		result = patch(r, change, &err);
-	request_finish(r, result, &err, false, answer);
+	request_finish(r, result, &err, false, request_reply_done);
 }

@@ -5,7 +5,7 @@
  * library and no socket in sight.
  *
  * A handler answers by exactly one of the request_reply functions, or leaves
- * the answer for later with request_pend().
+ * the answer for later with request_finish().
  */
 
 #include "api/backend.h"
@@ -40,6 +40,8 @@ void request_reply_json(
 	struct request *r, unsigned status, struct json_object *taken);
 void request_reply_empty(struct request *r); /* 204 */
 void request_reply_error(struct request *r, const struct error *err);
+/* 204, or the error if there is one. */
+void request_reply_done(struct request *r, const struct error *err);
 /* Console bytes; data is taken over. dropped: for its header. */
 void request_reply_bytes(
 	struct request *r, char *data, size_t len, uint64_t dropped);

@@ -10,7 +10,6 @@
 /* version.c, host.c */
 void version_get(struct request *r);
 void host_get(struct request *r);
-struct json_object *host_write(const struct api_host *h);
 
 /* metrics.c */
 void metrics_get(struct request *r);

@@ -27,11 +27,9 @@ void section_change(struct request *r, enum api_section section,
 	int (*read)(struct request *r, struct vm_config *c, struct error *err))
 {
 	struct error err;
+	int result = change(r, section, read, &err);
 
-	if (change(r, section, read, &err) < 0)
-		request_reply_error(r, &err);
-	else
-		request_reply_empty(r);
+	request_reply_done(r, result < 0 ? &err : NULL);
 }
 
 void section_get(struct request *r, const char *what,
@@ -82,14 +80,6 @@ int section_match_id(const char *field, const char *in_body,
 	return 0;
 }
 
-static void updated(struct request *r, const struct error *err)
-{
-	if (err)
-		request_reply_error(r, err);
-	else
-		request_reply_empty(r);
-}
-
 void update_run(struct request *r,
 	int (*read)(struct request *r, struct api_update *u, struct error *err))
 {
@@ -104,5 +94,5 @@ void update_run(struct request *r,
 		return;
 	}
 	request_finish(r, b->ops->update(b->ctx, r->id, &u, &r->op, &err), &err,
-		false, updated);
+		false, request_reply_done);
 }

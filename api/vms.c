@@ -148,19 +148,11 @@ void vms_put(struct request *r)
 		&err, false, created);
 }
 
-static void removed(struct request *r, const struct error *err)
-{
-	if (err)
-		request_reply_error(r, err);
-	else
-		request_reply_empty(r);
-}
-
 void vms_delete(struct request *r)
 {
 	const struct api_backend *b = r->backend;
 	struct error err;
 
 	request_finish(r, b->ops->remove(b->ctx, r->id, &r->op, &err), &err,
-		false, removed);
+		false, request_reply_done);
 }

@@ -1,10 +1,6 @@
 #include "api/fields.h"
 #include "api/resources.h"
 
-/* What fits in a socket's address, with the "_<port>" that is appended for a
- * connection to the host: 107 bytes, 11 of them that. */
-#define UDS_PATH_MAX (107 - 11)
-
 static const struct field table[] = {
 	{"vsock_id", FIELD_STRING, false, offsetof(struct vm_vsock, vsock_id),
 		1, VM_ID_MAX, NULL, is_word_char, "A-Z a-z 0-9 _"},
@@ -13,7 +9,7 @@ static const struct field table[] = {
 	{"guest_cid", FIELD_UINT, true, offsetof(struct vm_vsock, guest_cid), 3,
 		UINT32_MAX - 1},
 	{"uds_path", FIELD_STRING, true, offsetof(struct vm_vsock, uds_path), 1,
-		UDS_PATH_MAX},
+		VM_UDS_PATH_MAX},
 	{NULL},
 };
 

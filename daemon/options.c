@@ -103,19 +103,59 @@ static const struct option long_options[] = {
 	{NULL},
 };
 
-static int read_number(const char *option, const char *s, unsigned min,
-	unsigned max, unsigned *ret, struct error *err)
+/* Those that are numbers: what their ranges are, and where they go. */
+struct number {
+	int opt;
+	const char *name;
+	unsigned min, max;
+	size_t offset;
+};
+
+#define NUMBER(opt, name, min, max, member)                                    \
+	{                                                                      \
+		opt, name, min, max, offsetof(struct options, member)          \
+	}
+
+static const struct number numbers[] = {
+	/* Ids of the system and of people are below. */
+	NUMBER(OPT_UID_BASE, "--uid-base", 1000, INT_MAX, uid_base),
+	NUMBER(OPT_UID_COUNT, "--uid-count", 1, 1u << 20, uid_count),
+	NUMBER(OPT_MAX_VMS, "--max-vms", 1, 1u << 20, max_vms),
+	NUMBER(OPT_MEMORY_RESERVE, "--memory-reserve", 0, 1u << 24,
+		memory_reserve_mib),
+	NUMBER(OPT_POOL, "--pool", 0, POOL_MAX, pool),
+	NUMBER(OPT_START_TIMEOUT, "--start-timeout", 1, 3600, start_timeout_s),
+	NUMBER(OPT_REQUEST_TIMEOUT, "--request-timeout", 1, 3600,
+		request_timeout_s),
+	NUMBER(OPT_IDLE_TIMEOUT, "--idle-timeout", 1, 3600, idle_timeout_s),
+};
+
+_Static_assert(sizeof(uid_t) == sizeof(unsigned), "an id is such a number");
+
+static const struct number *find_number(int opt)
+{
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (numbers[i].opt == opt)
+			return &numbers[i];
+	return NULL;
+}
+
+static int read_number(const struct number *of, const char *s,
+	struct options *o, struct error *err)
 {
 	unsigned long long n;
+	unsigned value;
 	char *end;
 
 	errno = 0;
 	n = strtoull(s, &end, 10);
-	if (s[0] < '0' || s[0] > '9' || *end || errno || n < min || n > max)
+	if (s[0] < '0' || s[0] > '9' || *end || errno || n < of->min ||
+		n > of->max)
 		return error_set(err, EINVAL,
-			"%s must be a number from %u to %u, not \"%s\"", option,
-			min, max, s);
-	*ret = (unsigned)n;
+			"%s must be a number from %u to %u, not \"%s\"",
+			of->name, of->min, of->max, s);
+	value = (unsigned)n;
+	memcpy((char *)o + of->offset, &value, sizeof(value));
 	return 0;
 }
 
@@ -154,9 +194,12 @@ static int read_option(
 	static const char *const formats[] = {"text", "json", NULL};
 	static const char *const levels[] = {
 		"error", "warn", "info", "debug", NULL};
+	const struct number *number = find_number(opt);
 	unsigned n = 0;
 	int r = 0;
 
+	if (number)
+		return read_number(number, arg, o, err);
 	switch (opt) {
 	case OPT_SOCKET:
 		o->socket_path = arg;
@@ -180,38 +223,6 @@ static int read_option(
 	case OPT_LOG_LEVEL:
 		r = read_name("--log-level", arg, levels, &n, err);
 		o->log_level = (enum log_level)n;
-		break;
-	case OPT_UID_BASE:
-		/* Ids of the system and of people are below. */
-		r = read_number(
-			"--uid-base", arg, 1000, INT_MAX, &o->uid_base, err);
-		break;
-	case OPT_UID_COUNT:
-		r = read_number(
-			"--uid-count", arg, 1, 1u << 20, &o->uid_count, err);
-		break;
-	case OPT_MAX_VMS:
-		r = read_number(
-			"--max-vms", arg, 1, 1u << 20, &o->max_vms, err);
-		break;
-	case OPT_MEMORY_RESERVE:
-		r = read_number("--memory-reserve", arg, 0, 1u << 24,
-			&o->memory_reserve_mib, err);
-		break;
-	case OPT_POOL:
-		r = read_number("--pool", arg, 0, POOL_MAX, &o->pool, err);
-		break;
-	case OPT_START_TIMEOUT:
-		r = read_number("--start-timeout", arg, 1, 3600,
-			&o->start_timeout_s, err);
-		break;
-	case OPT_REQUEST_TIMEOUT:
-		r = read_number("--request-timeout", arg, 1, 3600,
-			&o->request_timeout_s, err);
-		break;
-	case OPT_IDLE_TIMEOUT:
-		r = read_number("--idle-timeout", arg, 1, 3600,
-			&o->idle_timeout_s, err);
 		break;
 	case OPT_PROBE:
 		o->task = TASK_PROBE;

@@ -372,7 +372,7 @@ void vm_take_messages(struct vm *vm, unsigned max)
 			vm_kill(vm, VM_EXIT_CRASHED,
 				"the VMM sent what is not a message");
 		if (r <= 0) {
-			/* Without its daemon a VM ends: see that it does. */
+			/* It has closed its end: see that it ends. */
 			loop_remove(vm->env->loop, &vm->sock);
 			loop_set_timer(vm->env->loop, &vm->linger,
 				clock_ns() + LINGER_NS);

@@ -14,9 +14,9 @@
 #define FIELD "vsock.uds_path"
 #define BACKLOG 4096
 
-/* So that the longest port fits behind it. */
-#define PATH_BYTES_MAX                                                         \
-	(sizeof(((struct vsock_uds *)0)->path) - sizeof("_4294967295"))
+_Static_assert(VM_UDS_PATH_MAX + sizeof("_4294967295") <=
+		       sizeof(((struct vsock_uds *)0)->path),
+	"the longest port fits behind it");
 
 void vsock_uds_init(struct vsock_uds *u)
 {
@@ -74,9 +74,9 @@ int vsock_uds_open(struct vsock_uds *ret, const struct vm_host *host,
 {
 	size_t len = strlen(path);
 
-	if (len == 0 || len > PATH_BYTES_MAX)
+	if (len == 0 || len > VM_UDS_PATH_MAX)
 		return error_field(err, EINVAL, FIELD,
-			"must be a path of 1 to %zu bytes", PATH_BYTES_MAX);
+			"must be a path of 1 to %d bytes", VM_UDS_PATH_MAX);
 	vsock_uds_init(ret);
 	ret->host = host;
 	return bind_and_listen(ret, path, err);
@@ -91,7 +91,7 @@ void vsock_uds_found(
 
 	vsock_uds_init(ret);
 	ret->host = host;
-	if (path && strlen(path) <= PATH_BYTES_MAX)
+	if (path && strlen(path) <= VM_UDS_PATH_MAX)
 		dir = paths_open_parent(host, path, &name);
 	if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;

@@ -29,7 +29,8 @@ BELONGS = {
     r"#\s*include\s*<json-c/": ["api/"],
     r"#\s*include\s*<systemd/": ["daemon/service.c"],
     r"#\s*include\s*<microhttpd\.h>": ["api/"],
-    r"#\s*include\s*<liburing": ["virtio/", "block/", "net/"],
+    r"#\s*include\s*<liburing": ["virtio/"],
+    r"#\s*include\s*<curl/": ["api/"],
     r"#\s*include\s*<linux/if_tun\.h>": [
         "net/", "jailer/seccomp_programs.c"],
     r"\bTUN(SET|GET|ATTACH|DETACH)\w*": [

@@ -239,8 +239,6 @@ EQUIVALENT = {
     ("virtio/mmio.c", "gone", "!m"): NEVER,
     ("virtio/rate_limiter.c", "edge", "ns > UINT64_MAX"): SAME,
     ("virtio/rate_limiter.c", "edge", "n < b->debt"): SAME,
-    ("virtio/rate_limiter.c", "edge", "part > n"): SAME,
-    ("virtio/rate_limiter.c", "edge", "part < n"): SAME,
     ("virtio/rate_limiter.c", "edge", "now_ns <= b->filled_ns"): SAME,
     ("virtio/rate_limiter.c", "edge", "gained > UINT64_MAX"): SAME,
     ("virtio/rate_limiter.c", "edge", "n > b->burst"): SAME,

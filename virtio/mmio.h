@@ -6,8 +6,8 @@
  * interrupt status. Registers are decoded into host-owned fields.
  *
  * Any vCPU thread calls read and write; one mutex per transport. The device's
- * data path runs on the worker and raises interrupts through
- * virtio_mmio_interrupt(), without that mutex.
+ * data path runs on the worker and raises interrupts through the transport's
+ * interrupt() (virtio/device.h), without that mutex.
  */
 
 #include "base/error.h"

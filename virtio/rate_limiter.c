@@ -36,20 +36,13 @@ static uint64_t time_for(const struct bucket *b, uint64_t tokens)
 	return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
 }
 
-/* Puts n tokens back: into the debt, the bucket, or the burst. */
-static void put(struct bucket *b, uint64_t n, uint64_t burst_max)
+/* For n tokens that have come; the bucket has room for what is not owed. */
+static void put(struct bucket *b, uint64_t n)
 {
 	uint64_t part = n < b->debt ? n : b->debt;
 
 	b->debt -= part;
-	n -= part;
-	part = b->config.size - b->tokens;
-	if (part > n)
-		part = n;
-	b->tokens += part;
-	n -= part;
-	part = burst_max - b->burst;
-	b->burst += part < n ? part : n;
+	b->tokens += n - part;
 }
 
 static void refill(struct bucket *b, uint64_t now_ns)
@@ -73,7 +66,7 @@ static void refill(struct bucket *b, uint64_t now_ns)
 	/* In debt there are no tokens, and a gain up to twice the size. */
 	if (gained > UINT64_MAX)
 		gained = UINT64_MAX;
-	put(b, (uint64_t)gained, b->burst);
+	put(b, (uint64_t)gained);
 	/* The rest of the time is on its way to the next token. */
 	b->filled_ns += time_for(b, (uint64_t)gained);
 }
@@ -167,10 +160,4 @@ uint64_t rate_limiter_take(
 	take(&l->bytes, bytes);
 	take(&l->ops, 1);
 	return 0;
-}
-
-void rate_limiter_give_back(struct rate_limiter *l, uint64_t bytes)
-{
-	put(&l->bytes, bytes, l->bytes.config.one_time_burst);
-	put(&l->ops, 1, l->ops.config.one_time_burst);
 }

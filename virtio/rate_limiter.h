@@ -54,5 +54,3 @@ bool rate_limiter_active(const struct rate_limiter *l);
  */
 uint64_t rate_limiter_take(
 	struct rate_limiter *l, uint64_t bytes, uint64_t now_ns);
-/* Gives back what was taken for something that did not happen. */
-void rate_limiter_give_back(struct rate_limiter *l, uint64_t bytes);

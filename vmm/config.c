@@ -136,12 +136,12 @@ void vm_api_socket_fini(struct vm_api_socket *a)
 	fini_strings(&api_socket_owner, a);
 }
 
-void vm_logger_fini(struct vm_logger *l)
+static void vm_logger_fini(struct vm_logger *l)
 {
 	fini_strings(&logger_owner, l);
 }
 
-void vm_metrics_fini(struct vm_metrics *m)
+static void vm_metrics_fini(struct vm_metrics *m)
 {
 	fini_strings(&metrics_owner, m);
 }

@@ -268,8 +268,6 @@ void vm_mmds_config_fini(struct vm_mmds_config *m);
 void vm_cpu_config_fini(struct vm_cpu_config *cpu);
 void vm_host_fini(struct vm_host *h);
 void vm_api_socket_fini(struct vm_api_socket *a);
-void vm_logger_fini(struct vm_logger *l);
-void vm_metrics_fini(struct vm_metrics *m);
 
 /*
  * Adds a drive, interface or pmem device, or replaces the one of the same id,

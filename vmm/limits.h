@@ -11,6 +11,8 @@
 #define VM_MAX_HOTPLUG_SLOTS 4096
 #define VM_MAX_VIRTIO 19 /* devices of all kinds: an interrupt pin for each */
 #define VM_CMDLINE_MAX 2048 /* x86 COMMAND_LINE_SIZE, with the NUL */
+/* With "_" and a port behind it it fits in a socket's address. */
+#define VM_UDS_PATH_MAX 96
 #define VM_CONSOLE_BYTES (1u << 20)
 #define VM_CONSOLE_INPUT_MAX 4096
 /* A guest is ready: the I/O port, and the vsock port of the host. */

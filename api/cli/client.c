@@ -4,11 +4,14 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 /* /wait answers within its own time. */
 #define ANSWER_MAX_BYTES ((size_t)64 << 20)
+#define TYPE_TRIES 50
+#define TYPE_AGAIN_MS 20
 
 struct client {
 	char *socket_path;
@@ -111,7 +114,10 @@ static int refused(long status, const char *body, struct error *err)
 	struct json_object *o = body ? json_tokener_parse(body) : NULL;
 	struct json_object *fault = NULL;
 	const char *text = NULL;
-	int code = status == 404 ? ENOENT : status == 409 ? EEXIST : EREMOTEIO;
+	int code = status == 404   ? ENOENT
+		   : status == 409 ? EEXIST
+		   : status == 429 ? ENOBUFS
+				   : EREMOTEIO;
 	int r;
 
 	if (json_object_object_get_ex(o, "fault_message", &fault))
@@ -209,6 +215,22 @@ int client_vm(struct client *c, const char *method, const char *id,
 			body, JSON_C_TO_STRING_PLAIN);
 	return client_request(
 		c, method, path, NULL, text, text ? strlen(text) : 0, ret, err);
+}
+
+void client_type(struct client *c, const char *id, const char *data, size_t len)
+{
+	struct error err;
+	char path[400];
+
+	if (vm_path(c, id, "/console", path, sizeof(path), &err) < 0)
+		return;
+	for (int tries = 0; tries < TYPE_TRIES; tries++) {
+		if (client_request(c, "PUT", path, "application/octet-stream",
+			    data, len, NULL, &err) == 0 ||
+			err.code != ENOBUFS)
+			return;
+		poll(NULL, 0, TYPE_AGAIN_MS);
+	}
 }
 
 /* Adds "?name=value", or "&...". */

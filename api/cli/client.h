@@ -3,8 +3,8 @@
 /*
  * The daemon's API over its Unix socket, by libcurl. One thread; errors are of
  * the control path. What the daemon refuses is an error with its own sentence,
- * and the code ENOENT (404), EEXIST (409) or EREMOTEIO; ECONNREFUSED and EIO:
- * there was no daemon, or none any more.
+ * and the code ENOENT (404), EEXIST (409), ENOBUFS (429) or EREMOTEIO;
+ * ECONNREFUSED and EIO: there was no daemon, or none any more.
  */
 
 #include "base/error.h"
@@ -12,6 +12,9 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+/* Where mayflyd listens unless it is told otherwise. */
+#define CLIENT_DEFAULT_SOCKET "/run/mayfly/mayfly.sock"
 
 struct client;
 
@@ -37,6 +40,12 @@ int client_request(struct client *c, const char *method, const char *path,
 int client_vm(struct client *c, const char *method, const char *id,
 	const char *rest, struct json_object *body, struct reply *ret,
 	struct error *err);
+
+/* Types into a VM's console. A guest that does not read at the moment is given
+ * a second; what it does not take then is lost: one that has exited will not be
+ * back. */
+void client_type(
+	struct client *c, const char *id, const char *data, size_t len);
 
 /* All VMs with this label (NULL: any) and in this state (NULL: any), page by
  * page: an array, the caller's. */

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -41,24 +40,6 @@ static enum client_step to_terminal(void *arg, const void *data, size_t len)
 						   : CLIENT_LEAVE;
 }
 
-/* A guest that does not read at the moment is given a little time. What it
- * does not take then is lost: one that has exited will not be back. */
-static void type(struct attached *a, const char *data, size_t len)
-{
-	struct error err;
-	char path[300];
-
-	snprintf(path, sizeof(path), "/v1/vms/%.128s/console", a->id);
-	for (int tries = 0; tries < 50; tries++) {
-		if (client_request(a->cli->client, "PUT", path,
-			    "application/octet-stream", data, len, NULL,
-			    &err) == 0 ||
-			!strstr(err.msg, "full"))
-			return;
-		poll(NULL, 0, 20);
-	}
-}
-
 /* Only a person leaves: when a script's input ends, its output goes on. */
 static enum client_step from_terminal(void *arg)
 {
@@ -72,7 +53,7 @@ static enum client_step from_terminal(void *arg)
 	if (end)
 		n = end - buf;
 	if (n > 0)
-		type(a, buf, (size_t)n);
+		client_type(a->cli->client, a->id, buf, (size_t)n);
 	return end ? CLIENT_LEAVE : CLIENT_GO_ON;
 }
 

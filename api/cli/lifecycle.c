@@ -189,7 +189,7 @@ static int stop_one(struct cli *cli, const char *id, int seconds, bool force,
 	json_object_put(exit_object);
 	if (r > 0)
 		return 0;
-	if (force)
+	if (force && !has_state(cli, id, "Not started"))
 		return client_vm(
 			cli->client, "DELETE", id, "", NULL, NULL, err);
 	return r < 0 ? r

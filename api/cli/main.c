@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEFAULT_SOCKET "/run/mayfly/mayfly.sock"
-
 static const char stop_help[] =
 	"Presses Ctrl-Alt-Del in the guests, which asks a Linux to power off, "
 	"and waits.\n"
@@ -93,7 +91,7 @@ static void print_usage(FILE *out)
 			commands[i].summary);
 	fputs("\n"
 	      "  --socket PATH  mayflyd's socket (default: $MAYFLY_SOCKET, or\n"
-	      "                 " DEFAULT_SOCKET ")\n"
+	      "                 " CLIENT_DEFAULT_SOCKET ")\n"
 	      "  --json         print JSON, as when the output is no terminal\n"
 	      "  --version      print the version\n"
 	      "  --help         print this; after a command, what that takes\n",
@@ -190,7 +188,7 @@ int main(int argc, char **argv)
 	int opt;
 
 	if (!socket_path || !socket_path[0])
-		socket_path = DEFAULT_SOCKET;
+		socket_path = CLIENT_DEFAULT_SOCKET;
 	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':

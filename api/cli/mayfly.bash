@@ -25,6 +25,19 @@ _mayfly() {
 		return
 		;;
 	esac
+	case $command:$prev in
+	ps:--state | ps:-s)
+		local IFS=$'\n'
+		mapfile -t COMPREPLY < <(compgen -W \
+			$'Not\\ started\nRunning\nPaused\nExited' -- "$cur")
+		return
+		;;
+	events:--vm | events:-v)
+		options=$(mayfly "${socket[@]}" ps -q 2>/dev/null)
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+		return
+		;;
+	esac
 	if [[ -z $command ]]; then
 		mapfile -t COMPREPLY < <(compgen -W \
 			"$commands --socket --json --version --help" -- "$cur")

@@ -163,7 +163,8 @@ static void print_stats(struct cli *cli, struct json_object *vm)
 	struct json_object *counters = get(vm, "counters"), *o;
 
 	if (cli->json) {
-		puts(json_object_to_json_string_ext(counters, PLAIN));
+		puts(counters ? json_object_to_json_string_ext(counters, PLAIN)
+			      : "{}");
 		return;
 	}
 	printf("%s: %s\n", get_string(vm, "id"), get_string(vm, "state"));

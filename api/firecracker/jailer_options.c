@@ -24,7 +24,7 @@ const char jailer_help[] =
 	"  --netns PATH             where its taps are: one under /run/netns\n"
 	"  --cgroup FILE=VALUE      set in the control group of its process, once it runs\n"
 	"  --cgroup-version N       1 or 2: an error on a host that has the other\n"
-	"  --parent-cgroup PATH     of groups in version 1; an error in version 2\n"
+	"  --parent-cgroup NAME     of groups in version 1; an error in version 2\n"
 	"  --resource-limit R=N     fsize, no-file or memlock, of its process\n"
 	"  --node N                 cpuset.cpus and cpuset.mems of this NUMA node\n"
 	"  --daemonize              in a session of its own, without output\n"

@@ -15,12 +15,10 @@
 #include <sys/signalfd.h>
 #include <termios.h>
 
-#define DEFAULT_SOCKET "/run/mayfly/mayfly.sock"
 /* What the API takes of a console's input at a time. */
 #define PIECE 4096
 /* A daemon that is not there is looked for so often. */
 #define AWAY_MS 100
-#define KEY_MS 20
 
 struct fc {
 	const struct fc_options *o;
@@ -71,27 +69,18 @@ static enum client_step on_output(void *arg, const void *data, size_t len)
 	return CLIENT_GO_ON;
 }
 
-/* A guest that does not read at the moment is given a little time. */
 static enum client_step on_input(void *arg)
 {
 	struct fc *fc = arg;
-	char buf[PIECE], path[100];
+	char buf[PIECE];
 	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
-	struct error err;
 
 	if (n <= 0 && !(n < 0 && errno == EINTR)) {
 		fc->no_input = true;
 		return CLIENT_NO_INPUT;
 	}
-	snprintf(path, sizeof(path), "/v1/vms/%s/console", fc->id);
-	for (int tries = 0; n > 0 && tries < 50; tries++) {
-		if (client_request(fc->client, "PUT", path,
-			    "application/octet-stream", buf, (size_t)n, NULL,
-			    &err) == 0 ||
-			!strstr(err.msg, "full"))
-			break;
-		poll(NULL, 0, KEY_MS);
-	}
+	if (n > 0)
+		client_type(fc->client, fc->id, buf, (size_t)n);
 	return CLIENT_GO_ON;
 }
 
@@ -308,8 +297,8 @@ static int begin(struct fc *fc, struct error *err)
 
 	if (check_level(fc->o->level, err) < 0)
 		return FC_EXIT_BAD_CONFIG;
-	if (client_create(&fc->client, path && path[0] ? path : DEFAULT_SOCKET,
-		    err) < 0 ||
+	if (client_create(&fc->client,
+		    path && path[0] ? path : CLIENT_DEFAULT_SOCKET, err) < 0 ||
 		open_signals(fc, err) < 0)
 		return FC_EXIT_FAILED;
 	r = fc_document(fc->o, &doc, err);

@@ -40,8 +40,6 @@ START_TEST(a_size_or_refill_time_of_0_is_no_limit)
 	ck_assert(!rate_limiter_active(&l));
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_uint_eq(take(MAX, T0), 0);
-	rate_limiter_give_back(&l, MAX);
-	ck_assert_uint_eq(take(MAX, T0), 0);
 }
 END_TEST
 
@@ -205,38 +203,7 @@ START_TEST(a_refusal_takes_nothing_of_either)
 	/* Operations refuse: the bytes stay. */
 	ck_assert_uint_eq(take(50, T0), T0 + S);
 	ck_assert_uint_eq(take(50, T0), T0 + S);
-	rate_limiter_give_back(&l, 0);
-	ck_assert_uint_eq(take(50, T0), 0);
-}
-END_TEST
-
-START_TEST(what_is_given_back_can_be_taken_again)
-{
-	bytes(1000, 100, S);
-	ck_assert_uint_eq(take(1100, T0), 0);
-	rate_limiter_give_back(&l, 600);
-	ck_assert_uint_eq(take(600, T0), 0);
-	ck_assert_uint_ne(take(1, T0), 0);
-	/* A debt first; no more than the bucket and its burst held. */
-	bytes(1000, 100, S);
-	ck_assert_uint_eq(take(2100, T0), 0);
-	rate_limiter_give_back(&l, 2100);
-	ck_assert_uint_eq(take(1100, T0), 0);
-	rate_limiter_give_back(&l, 1000000);
-	ck_assert_uint_eq(take(1100, T0), 0);
-	ck_assert_uint_ne(take(1, T0), 0);
-	rate_limiter_give_back(&l, 0);
-	ck_assert_uint_ne(take(1, T0), 0);
-}
-END_TEST
-
-START_TEST(an_operation_is_given_back_with_its_bytes)
-{
-	ops(1, 0, S);
-	ck_assert_uint_eq(take(77, T0), 0);
-	ck_assert_uint_ne(take(77, T0), 0);
-	rate_limiter_give_back(&l, 77);
-	ck_assert_uint_eq(take(77, T0), 0);
+	ck_assert_uint_eq(l.bytes.tokens + l.bytes.burst, 50);
 }
 END_TEST
 
@@ -351,7 +318,6 @@ START_TEST(no_configuration_and_no_clock_overflows)
 				take(corners[n], corners[t]);
 				check_wait(corners[n], corners[t]);
 				check_wait(size, corners[t]);
-				rate_limiter_give_back(&l, corners[n]);
 				ck_assert_uint_le(l.bytes.tokens, size);
 				ck_assert_uint_le(
 					l.bytes.burst, b ? corners[b] : 0);
@@ -402,8 +368,6 @@ int main(void)
 	tcase_add_test(t, nothing_is_free_to_move_no_bytes);
 	tcase_add_test(t, both_buckets_are_asked_and_the_slower_one_decides);
 	tcase_add_test(t, a_refusal_takes_nothing_of_either);
-	tcase_add_test(t, what_is_given_back_can_be_taken_again);
-	tcase_add_test(t, an_operation_is_given_back_with_its_bytes);
 	tcase_add_test(t, a_fast_bucket_is_waited_for_in_batches);
 	tcase_add_loop_test(t, no_token_is_lost_to_a_wait, 0, 5);
 	tcase_add_test(t, an_update_fills_what_it_names);
