@@ -108,14 +108,17 @@ ssize_t fd_recv(int sock, void *buf, size_t size, int *ret_fds,
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = size};
 	union fd_cmsg c;
-	struct msghdr m = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = c.buf,
-		.msg_controllen = sizeof(c.buf)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 	int r;
 
 	*ret_n_fds = 0;
+	/* Nobody's descriptors are opened only to be closed: that may take as
+	 * long as their file system likes. */
+	if (max_fds > 0) {
+		m.msg_control = c.buf;
+		m.msg_controllen = sizeof(c.buf);
+	}
 	do
 		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);

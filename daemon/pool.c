@@ -273,9 +273,8 @@ int pool_create(struct pool **ret, struct loop *loop,
 		pool_destroy(p);
 		return -err->code;
 	}
-	if (size &&
-		(!find_kind(p, first) || loop_set_timer(loop, &p->shrink,
-						 clock_ns() + NS_PER_S) < 0)) {
+	if ((size && !find_kind(p, first)) ||
+		loop_set_timer(loop, &p->shrink, clock_ns() + NS_PER_S) < 0) {
 		pool_destroy(p);
 		return error_set(err, ENOMEM, "out of memory");
 	}

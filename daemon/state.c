@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "vmm/limits.h"
+#include "vmm/msg.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -217,7 +218,7 @@ static int make_control(struct state *s, const char *key, struct error *err)
 		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-		listen(fd, 1) < 0)
+		listen(fd, MSG_CONTROL_BACKLOG) < 0)
 		return error_errno(
 			err, errno, "a socket in the state directory");
 	return take_fd(&fd);

@@ -335,6 +335,9 @@ int vm_delete(struct vm *vm, struct api_op *op, struct error *err)
 		!vm_pend(vm, &vm->deleters, op, NULL, UINT64_MAX))
 		return error_set(err, ENOMEM, "out of memory");
 	vm->state = after;
+	/* While another daemon would know of them. */
+	vsock_uds_close(&vm->uds);
+	vm_port_close(vm);
 	/* Should we die before it does, what is left of it is nobody's. */
 	state_remove_vm(vm->env->procs.state, vm->id);
 	if (!vm->process.jail.pid) {

@@ -92,7 +92,7 @@ void vm_take_vsock_connect(struct vm *vm, const struct msg_vsock_connect *m)
 {
 	struct vm_vsock_asks *q = &vm->vsock_asks;
 
-	if (!vm->uds.path[0] || q->n == VSOCK_MAX_CONNECTING) {
+	if (!vm->config.vsock.uds_path || q->n == VSOCK_MAX_CONNECTING) {
 		vm_kill(vm, VM_EXIT_CRASHED,
 			"the VMM asked for more vsock connections than it may");
 		return;

@@ -27,10 +27,11 @@ static int refuse(const char *path, int code, struct error *err)
 {
 	char quoted[160];
 
-	if (code != EADDRINUSE)
+	if (code != EADDRINUSE && code != EEXIST)
 		return paths_cannot_make(err, FIELD, path, code);
 	log_quote(quoted, sizeof(quoted), path);
-	return error_field(err, code, FIELD, "%s is there already", quoted);
+	return error_field(
+		err, EADDRINUSE, FIELD, "%s is there already", quoted);
 }
 
 static int bind_and_listen(
@@ -51,8 +52,12 @@ static int bind_and_listen(
 		return refuse(path, -dir, err);
 	if (paths_socket_address(dir, name, a.sun_path, sizeof(a.sun_path)) < 0)
 		return refuse(path, ENAMETOOLONG, err);
-	if (bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
-		return refuse(path, errno, err);
+	/* That of a VM which died with its daemon may be there still. */
+	r = paths_clear_socket(dir, name);
+	if (r == 0 && bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
+		r = -errno;
+	if (r < 0)
+		return refuse(path, -r, err);
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		u->dev = st.st_dev;
 		u->ino = st.st_ino;
@@ -130,6 +135,8 @@ int vsock_uds_connect(const struct vsock_uds *u, uint32_t port)
 
 	if (fd < 0)
 		return -errno;
+	if (!u->path[0]) /* not found again */
+		return -ENOENT;
 	snprintf(path, sizeof(path), "%s_%u", u->path, port);
 	/* What a symbolic link leads to has to be below the root as well. */
 	r = paths_look(u->host, path, &target);

@@ -150,7 +150,8 @@ static enum verdict obey(struct vm *vm, struct control *c)
 	return CONTINUE;
 }
 
-/* Those that a daemon has to answer wait for one. */
+/* Those that a daemon has to answer wait for one, and that the guest is ready;
+ * errors are for the log of one that is there. */
 static enum verdict pass_events(struct vm *vm, const struct control *c)
 {
 	union msg m = {.event = {.hdr = {MSG_EVENT, 0}}};
@@ -159,7 +160,10 @@ static enum verdict pass_events(struct vm *vm, const struct control *c)
 
 	if (read(vm->event_fd, &count, sizeof(count)) < 0)
 		return CONTINUE;
-	while (vm_events_next(&vm->events, clock_ns(), &m.event))
+	if (c->sock < 0)
+		vm_events_forget_errors(&vm->events);
+	while (c->sock >= 0 &&
+		vm_events_next(&vm->events, clock_ns(), &m.event))
 		send_msg(c->sock, &m);
 	while (c->sock >= 0 && vm_vsock_next(vm, &m.vsock_connect))
 		send_msg(c->sock, &m);
@@ -254,7 +258,7 @@ static int begin(struct vm *vm, struct control *c)
 	/* It listens already: now the kernel knows that it is us. */
 	if (m.prepare.has_control) {
 		c->listen_fd = fds[MSG_PREPARE_FD_CONTROL];
-		(void)listen(c->listen_fd, 1);
+		(void)listen(c->listen_fd, MSG_CONTROL_BACKLOG);
 	}
 	if (prepare(vm, &starter, c->sock, &m, fds, &err) < 0)
 		return fail(c, seq, &err);

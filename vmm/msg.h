@@ -152,6 +152,9 @@ enum msg_prepare_fd {
 	MSG_PREPARE_FDS
 };
 
+/* Of that socket: so many daemons may come and go while a VMM does not run. */
+#define MSG_CONTROL_BACKLOG 64
+
 /*
  * Descriptors: kernel, initrd if has_initrd, then one per drive, n_pairs per
  * net, one per pmem, the listening socket if has_vsock, the metadata (as in

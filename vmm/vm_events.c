@@ -110,6 +110,15 @@ static bool take(struct vm_events *e, struct msg_event *ret)
 	       take_code(e->net_error, VM_MAX_NETS, MSG_EVENT_NET_ERROR, ret);
 }
 
+void vm_events_forget_errors(struct vm_events *e)
+{
+	pthread_mutex_lock(&e->lock);
+	e->needs_reset = 0;
+	memset(e->blk_error, 0, sizeof(e->blk_error));
+	memset(e->net_error, 0, sizeof(e->net_error));
+	pthread_mutex_unlock(&e->lock);
+}
+
 bool vm_events_next(struct vm_events *e, uint64_t now_ns, struct msg_event *ret)
 {
 	uint32_t suppressed;

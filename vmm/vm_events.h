@@ -42,6 +42,8 @@ void vm_events_net_error(struct vm_events *e, unsigned net, int code);
 /* Whether the guest has ended; then fills in reason and detail. */
 bool vm_events_ended(struct vm_events *e, struct msg_exiting *ret);
 
+/* There is nobody to be told of errors. */
+void vm_events_forget_errors(struct vm_events *e);
 /* Takes one event, unless there is none or there were too many. */
 bool vm_events_next(
 	struct vm_events *e, uint64_t now_ns, struct msg_event *ret);

@@ -114,8 +114,7 @@ class Vsock(unittest.TestCase):
     def test_what_is_there_is_left_alone(self):
         for make in (lambda: open(self.uds, "w", encoding="ascii").close(),
                      lambda: os.mkdir(self.uds),
-                     lambda: os.symlink("/nowhere", self.uds),
-                     lambda: self.leave_dead_socket(self.uds)):
+                     lambda: os.symlink("/nowhere", self.uds)):
             make()
             before = os.lstat(self.uds)
             r = self.daemon.put(VM, self.document())
@@ -126,6 +125,14 @@ class Vsock(unittest.TestCase):
             self.assertEqual(self.daemon.get(VM).status, 404)
             (os.rmdir if stat.S_ISDIR(before.st_mode) else os.unlink)(
                 self.uds)
+
+    def test_a_socket_of_nobody_is_replaced(self):
+        self.leave_dead_socket(self.uds)
+        self.assertEqual(self.daemon.put(VM, self.document()).status, 201)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.uds)
+        self.assertEqual(self.daemon.delete(VM).status, 204)
+        self.assertFalse(os.path.exists(self.uds))
 
     def test_two_vms_cannot_have_one_socket(self):
         self.assertEqual(self.daemon.put(VM, self.document()).status, 201)

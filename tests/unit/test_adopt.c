@@ -239,6 +239,22 @@ START_TEST(events_are_for_the_daemon_that_is_there)
 }
 END_TEST
 
+START_TEST(that_a_guest_is_ready_waits_for_a_daemon)
+{
+	union msg m;
+
+	vmm_thread_lose(&t);
+	vm_events_ready(&t.vm.events);
+	wait_drained();
+	vmm_thread_connect(&t);
+	ck_assert_int_eq(vmm_thread_receive(&t, &m), 1);
+	ck_assert_uint_eq(m.hdr.type, MSG_EVENT);
+	ck_assert_uint_eq(m.event.kind, MSG_EVENT_GUEST_READY);
+	ck_assert(vmm_thread_is_silent(&t));
+	finish();
+}
+END_TEST
+
 START_TEST(the_end_of_a_guest_without_a_daemon_is_in_the_shared_memory)
 {
 	vmm_thread_lose(&t);
@@ -334,6 +350,7 @@ int main(void)
 	tcase_add_loop_test(
 		tc, a_daemon_that_breaks_the_protocol_is_left_alone, 0, 4);
 	tcase_add_test(tc, events_are_for_the_daemon_that_is_there);
+	tcase_add_test(tc, that_a_guest_is_ready_waits_for_a_daemon);
 	tcase_add_test(tc,
 		the_end_of_a_guest_without_a_daemon_is_in_the_shared_memory);
 	tcase_add_test(tc, daemons_stand_in_line);
