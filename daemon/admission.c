@@ -306,6 +306,13 @@ bool admission_is_room(int code)
 	return false;
 }
 
+bool admission_is_shortage(const struct error *err)
+{
+	/* With a field, memory is what a VM was to have. */
+	return err->code == EMFILE || err->code == ENFILE ||
+	       err->code == ENOBUFS || (err->code == ENOMEM && !err->field[0]);
+}
+
 int admission_failed(struct error *err)
 {
 	err->code = admission_is_room(err->code) ? EAGAIN : EIO;

@@ -57,3 +57,6 @@ void admission_take_spare(struct admission *a);
 int admission_failed(struct error *err);
 /* Whether this errno tells of missing room. */
 bool admission_is_room(int code);
+/* ... of descriptors or memory of the daemon's own, so that nothing can be said
+ * of what was looked for. */
+bool admission_is_shortage(const struct error *err);

@@ -258,8 +258,7 @@ int daemon_open(struct daemon *d, const struct options *o, struct error *err)
 		open_server(d, o, err) < 0)
 		return -err->code;
 	/* Clients wait until the loop runs. */
-	daemon_adopt_all(d);
-	return 0;
+	return daemon_adopt_all(d, err);
 }
 
 static void on_last_call_over(struct loop_timer *t)
@@ -309,6 +308,7 @@ void daemon_close(struct daemon *d)
 		loop_remove(d->loop, &d->scrapes);
 		loop_remove(d->loop, &d->signals);
 	}
+	orphans_fini(&d->orphans);
 	listener_close(&d->listener);
 	api_server_destroy(d->server);
 	sampler_destroy(d->sampler);

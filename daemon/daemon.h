@@ -9,6 +9,7 @@
 #include "daemon/listener.h"
 #include "daemon/loop.h"
 #include "daemon/options.h"
+#include "daemon/orphans.h"
 #include "daemon/registry.h"
 #include "daemon/sampler.h"
 #include "daemon/service.h"
@@ -26,6 +27,7 @@ struct daemon {
 	struct throttle_watch throttle;
 	struct loop_source http, hangups, scrapes, signals;
 	struct state state;
+	struct orphans orphans;
 	int signal_fd;
 	unsigned max_vms;
 	struct admission admission;
@@ -44,7 +46,7 @@ void daemon_close(struct daemon *d); /* tolerates a daemon half opened */
  * earlier daemon left (daemon_adopt.c). */
 int daemon_open_env(
 	struct daemon *d, const struct options *o, struct error *err);
-void daemon_adopt_all(struct daemon *d);
+int daemon_adopt_all(struct daemon *d, struct error *err);
 
 /* What the API sees of the daemon (backend.c); ctx is the struct daemon. */
 extern const struct api_backend_ops daemon_backend;

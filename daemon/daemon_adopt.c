@@ -5,6 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
+/* Once something cannot be told nothing more is touched. */
+struct adoption {
+	struct daemon *d;
+	struct error *err; /* code 0: so far all is well */
+};
+
 static const struct vm *whose(const struct daemon *d, const char *key)
 {
 	const struct vm *vm;
@@ -17,19 +23,25 @@ static const struct vm *whose(const struct daemon *d, const char *key)
 
 static void adopt_one(void *arg, const char *id)
 {
-	struct daemon *d = arg;
+	struct adoption *a = arg;
+	struct daemon *d = a->d;
 	char quoted[ERROR_MSG_MAX], key[STATE_KEY_BYTES];
 	struct vm *vm = NULL;
 	struct error err;
 
-	if (state_linked(&d->state, id, key) > 0 && whose(d, key))
-		error_set(&err, EEXIST, "its process is that of the VM \"%s\"",
+	if (a->err->code)
+		return;
+	if (state_linked(&d->state, id, key) > 0 && whose(d, key)) {
+		log_error("vm_not_adopted",
+			"vm=%s error=\"its process is that of the VM %s\"", id,
 			whose(d, key)->id);
-	else if (vm_adopt(&vm, &d->env, id, &err) == 0)
-		err.code = 0;
-	if (err.code)
-		log_error("vm_not_adopted", "vm=%s error=%s", id,
-			log_quote(quoted, sizeof(quoted), err.msg));
+		return;
+	}
+	if (vm_adopt(&vm, &d->env, id, &err) < 0) {
+		*a->err = err;
+		error_wrap(a->err, "the VM \"%s\" cannot be adopted", id);
+		return;
+	}
 	if (!vm)
 		return;
 	registry_add(&d->vms, vm);
@@ -38,25 +50,45 @@ static void adopt_one(void *arg, const char *id)
 		vm->process.jail.pid);
 }
 
-/* A process of no VM: it waited in the pool, or its VM was being deleted. */
+/* It waited in the pool, or its VM was being deleted. */
 static void end_orphan(void *arg, const char *key)
 {
-	struct daemon *d = arg;
-	struct state_proc ignored;
-	struct process p;
+	struct adoption *a = arg;
+	int r = a->err->code || whose(a->d, key)
+			? 0
+			: orphans_end(&a->d->orphans, key);
 
-	if (whose(d, key))
-		return;
-	process_init(&p);
-	snprintf(p.key, sizeof(p.key), "%s", key);
-	(void)process_find(&p, &d->env.procs, &ignored);
-	process_destroy(&p, &d->env.procs);
+	if (r < 0)
+		error_errno(a->err, -r, "the process of no VM %s", key);
 }
 
-void daemon_adopt_all(struct daemon *d)
+static int adopt_all(struct daemon *d, struct error *err)
 {
-	state_each_vm(&d->state, adopt_one, d);
-	state_each_proc(&d->state, end_orphan, d);
+	struct adoption a = {d, err};
+	int r;
+
+	err->code = 0;
+	r = state_each_vm(&d->state, adopt_one, &a);
+	/* Only who knows all VMs can tell what is none's. */
+	if (r == 0 && !err->code)
+		r = state_each_proc(&d->state, end_orphan, &a);
+	if (r < 0 && !err->code)
+		error_errno(err, -r, "reading the state directory");
+	return -err->code;
+}
+
+int daemon_adopt_all(struct daemon *d, struct error *err)
+{
+	struct vm *vm;
+
+	if (adopt_all(d, err) < 0) {
+		while ((vm = TAILQ_FIRST(&d->vms.list))) {
+			registry_remove(&d->vms, vm);
+			vm_leave(vm);
+		}
+		return error_wrap(err, "all VMs are left as they are");
+	}
 	if (d->vms.n)
 		log_info("adopted", "vms=%zu", d->vms.n);
+	return 0;
 }

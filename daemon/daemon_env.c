@@ -98,6 +98,7 @@ int daemon_open_env(
 	d->env.gone = vm_gone;
 	d->env.arg = d;
 	d->env.procs.state = &d->state;
+	d->orphans = (struct orphans){.loop = d->loop, .env = &d->env.procs};
 	if (d->env.procs.kvm_fd >= 0 && ask_cpuid(d, err) < 0)
 		return -err->code;
 	if (make_jail(d, o, err) < 0)

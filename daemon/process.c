@@ -2,10 +2,12 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "daemon/admission.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -29,23 +31,29 @@ static struct vm_shared *map(int fd)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-struct vm_shared *process_map(const struct state *s, const char *key)
+int process_map(const struct state *s, const char *key, struct vm_shared **ret)
 {
 	_cleanup_close_ int fd = state_open_shared(s, key);
 	struct vm_shared *shared;
 	struct stat st;
 
+	*ret = NULL;
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0 || st.st_size != (off_t)PROCESS_SHARED_BYTES)
+		return -EINVAL;
 	/* Where nothing is behind it, a touch would be a signal. */
-	if (fd < 0 || fstat(fd, &st) < 0 ||
-		st.st_size != (off_t)PROCESS_SHARED_BYTES ||
-		fallocate(fd, 0, 0, offsetof(struct vm_shared, console)) < 0)
-		return NULL;
+	if (fallocate(fd, 0, 0, offsetof(struct vm_shared, console)) < 0)
+		return -errno;
 	shared = map(fd);
-	if (shared && shared->version != VM_SHARED_VERSION) {
+	if (!shared)
+		return -errno;
+	if (shared->version != VM_SHARED_VERSION) {
 		process_unmap(shared);
-		return NULL;
+		return -EINVAL;
 	}
-	return shared;
+	*ret = shared;
+	return 0;
 }
 
 uint64_t process_start_time(pid_t pid)
@@ -60,6 +68,7 @@ uint64_t process_start_time(pid_t pid)
 		errno = -r;
 		return 0;
 	}
+	errno = ENOENT;
 	/* The name, field 2, may have anything in it but this. */
 	p = strrchr(text, ')');
 	for (unsigned field = 2; p && field < 22; field++)
@@ -67,24 +76,37 @@ uint64_t process_start_time(pid_t pid)
 	return p ? strtoull(p, NULL, 10) : 0;
 }
 
-/* Whoever has the number now: whether it runs under this id. */
-static bool runs_as(pid_t pid, uid_t uid)
+/* What errno says of a look into /proc: 0, there is nobody, or negative. */
+static int nobody(int code)
+{
+	return code == ENOENT || code == ESRCH ? 0 : -code;
+}
+
+/* Whoever has the number now: whether it runs under this id. 1, 0 or a negative
+ * errno. */
+static int runs_as(pid_t pid, uid_t uid)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	char path[40], line[128];
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
+	if (!f)
+		return nobody(errno);
+	while (fgets(line, sizeof(line), f))
 		if (strncmp(line, "Uid:", 4) == 0) /* the real one is first */
 			return strtoul(line + 4, NULL, 10) == uid;
-	return false;
+	return 0;
 }
 
-static bool is_there(const struct state_proc *p)
+/* 1, 0 or a negative errno. */
+static int is_there(const struct state_proc *p)
 {
-	return process_start_time(p->pid) == p->start &&
-	       runs_as(p->pid, p->uid);
+	uint64_t start = process_start_time(p->pid);
+
+	if (!start)
+		return nobody(errno);
+	return start == p->start ? runs_as(p->pid, p->uid) : 0;
 }
 
 static bool same(const struct state_proc *a, const struct state_proc *b)
@@ -93,23 +115,58 @@ static bool same(const struct state_proc *a, const struct state_proc *b)
 	       strcmp(a->cgroup, b->cgroup) == 0;
 }
 
+static bool is_shortage(int r)
+{
+	const struct error e = {.code = -r};
+
+	return r < 0 && admission_is_shortage(&e);
+}
+
 /* The kernel knows who listens, whatever has become of the file: that is
- * right, or damaged. */
+ * right, or damaged. 1, 0 or a negative errno. */
 static int identify(const struct state *s, const char *key,
 	const struct ucred *who, struct state_proc *ret)
 {
-	int r = state_read_proc(s, key, ret);
-	struct state_proc is = {.pid = who->pid,
-		.start = process_start_time(who->pid),
-		.uid = who->uid};
+	struct state_proc is = {.pid = who->pid, .uid = who->uid};
+	int r = state_read_proc(s, key, ret), there = 0;
 
-	/* An earlier VMM left listen() to its daemon, which is root. */
-	if (!who->uid || !is_there(&is))
+	if (is_shortage(r))
 		return r;
+	/* An earlier VMM left listen() to its daemon, which is root. */
+	if (who->uid) {
+		is.start = process_start_time(who->pid);
+		there = is.start ? is_there(&is) : nobody(errno);
+	}
+	if (there <= 0)
+		return there < 0 ? there : r == 0;
 	snprintf(is.cgroup, sizeof(is.cgroup), "%s-%u", CGROUP_NAME, is.uid);
 	if (r < 0 || !same(&is, ret))
 		*ret = is;
-	return 0;
+	return 1;
+}
+
+/* Once we have its pidfd the number is nobody else's. 1, 0: it has ended; or a
+ * negative errno. */
+static int hold(
+	struct jail_process *j, struct jail *jail, const struct state_proc *p)
+{
+	struct pollfd end = {.events = POLLIN};
+	struct error err;
+	int r;
+
+	j->pid = p->pid;
+	j->uid = p->uid;
+	memcpy(j->name, p->cgroup, sizeof(j->name));
+	r = jail_adopt(jail, j, &err);
+	r = r < 0 ? nobody(-r) : is_there(p);
+	end.fd = j->pidfd;
+	if (r > 0 && poll(&end, 1, 0) > 0)
+		r = 0; /* nobody has reaped it yet */
+	if (r <= 0) {
+		close_fd(&j->pidfd);
+		j->pid = 0;
+	}
+	return r;
 }
 
 int process_find(struct process *p, const struct process_env *env,
@@ -117,22 +174,20 @@ int process_find(struct process *p, const struct process_env *env,
 {
 	struct jail_process *j = &p->jail;
 	struct ucred who = {.pid = 0};
-	struct error err;
+	int r = state_connect(env->state, p->key, &who);
 
-	j->sock = state_connect(env->state, p->key, &who);
-	if (j->sock < 0)
-		j->sock = -1;
-	if (identify(env->state, p->key, &who, ret) < 0)
-		return -ENODATA;
-	j->pid = is_there(ret) ? ret->pid : 0;
-	j->uid = ret->uid;
-	memcpy(j->name, ret->cgroup, sizeof(j->name));
-	/* Once we have its pidfd the number is nobody else's. */
-	if (jail_adopt(env->jail, j, &err) < 0 || (j->pid && !is_there(ret))) {
-		close_fd(&j->pidfd);
-		j->pid = 0;
-	}
-	return 0;
+	j->adopted = true;
+	j->sock = r < 0 ? -1 : r;
+	p->deaf = r == -EAGAIN;
+	if (is_shortage(r))
+		return r;
+	r = identify(env->state, p->key, &who, ret);
+	if (r <= 0)
+		return r;
+	r = is_there(ret);
+	if (r > 0)
+		r = hold(j, env->jail, ret);
+	return r < 0 ? r : 1;
 }
 
 static int note(struct process *p, const struct process_env *env)
@@ -141,7 +196,6 @@ static int note(struct process *p, const struct process_env *env)
 		.uid = p->jail.uid,
 		.protocol = MSG_PROTOCOL};
 
-	errno = ESRCH;
 	s.start = process_start_time(p->jail.pid);
 	if (!s.start)
 		return -errno;

@@ -26,6 +26,8 @@ struct process {
 	char key[STATE_KEY_BYTES]; /* "": it has no directory */
 	struct vm_shared *shared;  /* NULL: not mapped */
 	int wake_fd;               /* of shared->wake; -1: none */
+	/* Found: it listens, but has not taken any connection for long. */
+	bool deaf;
 };
 
 void process_init(struct process *p); /* none */
@@ -44,22 +46,23 @@ int process_destroy(struct process *p, const struct process_env *env);
 
 /*
  * Finds the one of a daemon that is gone: p->key is set, p->jail will be; pid 0
- * if it has ended, or its number is another's now; sock -1 if it does not
- * listen. *ret: what was written down; where that is damaged, what else tells
- * who it is, and protocol 0. -ENODATA: nothing does.
+ * if it has ended, or its number is another's now, and then nothing it had is
+ * taken for its own; sock -1 if it does not listen, or is deaf. *ret: what was
+ * written down; where that is damaged, what else tells who it is, and protocol
+ * 0. 1; 0: nothing tells; or a negative errno: it cannot be told at the moment.
  */
 int process_find(struct process *p, const struct process_env *env,
 	struct state_proc *ret);
 
-/* Maps the shared memory of a directory. NULL: it is not there, or of another
- * version. */
-struct vm_shared *process_map(const struct state *s, const char *key);
+/* Maps the shared memory of a directory: 0, or a negative errno; *ret is NULL
+ * then, as with -EINVAL for what is not of this version or size. */
+int process_map(const struct state *s, const char *key, struct vm_shared **ret);
 static inline void process_unmap(struct vm_shared *shared)
 {
 	if (shared)
 		munmap(shared, PROCESS_SHARED_BYTES);
 }
 
-/* When a process began: field 22 of /proc/PID/stat; 0: there is none, or errno
- * says why it cannot be told. */
+/* When a process began: field 22 of /proc/PID/stat; 0: errno says why it cannot
+ * be told, ENOENT or ESRCH that there is none. */
 uint64_t process_start_time(pid_t pid);

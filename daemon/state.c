@@ -152,36 +152,62 @@ static bool is_name(const char *name, const char *chars, size_t max)
 	return n > 0 && n <= max && name[n] == '\0';
 }
 
-static bool is_dir(int dir, const char *name)
+/* 1, 0 or a negative errno. */
+static int is_dir(int dir, const char *name)
 {
 	struct stat st;
 
-	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISDIR(st.st_mode);
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISDIR(st.st_mode);
+	return errno == ENOENT ? 0 : -errno;
+}
+
+static void not_ours(const char *name)
+{
+	char quoted[NAME_MAX + 8];
+
+	if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+		log_warn("state_not_ours", "entry=%s",
+			log_quote(quoted, sizeof(quoted), name));
 }
 
 /* What none of us has made is left alone. */
-static void each_dir(int dir, const char *chars, size_t max,
+static int each_entry(DIR *d, const char *chars, size_t max,
 	void (*each)(void *arg, const char *name), void *arg)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	char quoted[NAME_MAX + 8];
 	const struct dirent *e;
+	int r;
+
+	for (;;) {
+		errno = 0;
+		e = readdir(d);
+		if (!e)
+			return -errno;
+		r = is_name(e->d_name, chars, max) ? is_dir(dirfd(d), e->d_name)
+						   : 0;
+		if (r < 0)
+			return r;
+		if (r > 0)
+			each(arg, e->d_name);
+		else
+			not_ours(e->d_name);
+	}
+}
+
+static int each_dir(int dir, const char *chars, size_t max,
+	void (*each)(void *arg, const char *name), void *arg)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!d) {
+		r = -errno;
 		cleanup_close(&fd);
-		return;
+		return r;
 	}
-	while ((e = readdir(d)) != NULL) {
-		if (is_name(e->d_name, chars, max) && is_dir(dir, e->d_name))
-			each(arg, e->d_name);
-		else if (strcmp(e->d_name, ".") != 0 &&
-			 strcmp(e->d_name, "..") != 0)
-			log_warn("state_not_ours", "entry=%s",
-				log_quote(quoted, sizeof(quoted), e->d_name));
-	}
+	r = each_entry(d, chars, max, each, arg);
 	closedir(d);
+	return r;
 }
 
 /* ---- processes ---- */
@@ -273,10 +299,12 @@ int state_read_proc(
 	struct state_proc p = {.pid = 0};
 	char again[256];
 	size_t len;
-	int pid;
+	int pid, r;
 
-	if (read_file(s->procs_fd, IN(key, "process"), &text, &len) < 0 ||
-		!text ||
+	r = read_file(s->procs_fd, IN(key, "process"), &text, &len);
+	if (r < 0)
+		return r;
+	if (!text ||
 		/* NOLINTNEXTLINE(cert-err34-c): compared below */
 		sscanf(text,
 			"pid %d start %" SCNu64
@@ -328,10 +356,10 @@ void state_remove_proc(struct state *s, const char *key)
 	unlinkat(s->procs_fd, key, AT_REMOVEDIR);
 }
 
-void state_each_proc(const struct state *s,
+int state_each_proc(const struct state *s,
 	void (*each)(void *arg, const char *key), void *arg)
 {
-	each_dir(s->procs_fd, KEY_CHARS, STATE_KEY_BYTES - 1, each, arg);
+	return each_dir(s->procs_fd, KEY_CHARS, STATE_KEY_BYTES - 1, each, arg);
 }
 
 /* ---- VMs ---- */
@@ -364,6 +392,7 @@ int state_link_vm(struct state *s, const char *id, const char *key)
 	char target[sizeof(LINK_PREFIX) + STATE_KEY_BYTES];
 
 	unlinkat(s->vms_fd, IN(id, "exit"), 0);
+	unlinkat(s->vms_fd, IN(id, "started"), 0);
 	unlinkat(s->vms_fd, IN(id, "proc"), 0);
 	if (!key[0])
 		return 0;
@@ -378,30 +407,50 @@ int state_linked(
 	char target[sizeof(LINK_PREFIX) + STATE_KEY_BYTES];
 	ssize_t n = readlinkat(
 		s->vms_fd, IN(id, "proc"), target, sizeof(target) - 1);
+	int r;
 
 	if (n < 0)
 		return errno == ENOENT ? 0 : -errno;
 	target[n] = '\0';
 	if (strncmp(target, LINK_PREFIX, prefix) != 0 ||
-		!is_name(target + prefix, KEY_CHARS, STATE_KEY_BYTES - 1) ||
-		!is_dir(s->procs_fd, target + prefix))
+		!is_name(target + prefix, KEY_CHARS, STATE_KEY_BYTES - 1))
 		return -EINVAL;
+	r = is_dir(s->procs_fd, target + prefix);
+	if (r <= 0)
+		return r < 0 ? r : -EINVAL;
 	memcpy(key, target + prefix, (size_t)n + 1 - prefix);
 	return 1;
+}
+
+int state_note_started(struct state *s, const char *id)
+{
+	return mknodat(s->vms_fd, IN(id, "started"), S_IFREG | 0600, 0) < 0 &&
+			       errno != EEXIST
+		       ? -errno
+		       : 0;
+}
+
+int state_is_started(const struct state *s, const char *id)
+{
+	if (faccessat(s->vms_fd, IN(id, "started"), F_OK,
+		    AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 void state_remove_vm(struct state *s, const char *id)
 {
 	static const char *const names[] = {"config.json", "proc", "exit",
-		"mmds.json", "config.json.new", "mmds.json.new", "exit.new"};
+		"started", "mmds.json", "config.json.new", "mmds.json.new",
+		"exit.new"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		remove_file(s->vms_fd, IN(id, names[i]));
 	unlinkat(s->vms_fd, id, AT_REMOVEDIR);
 }
 
-void state_each_vm(const struct state *s,
+int state_each_vm(const struct state *s,
 	void (*each)(void *arg, const char *id), void *arg)
 {
-	each_dir(s->vms_fd, ID_CHARS, VM_ID_MAX, each, arg);
+	return each_dir(s->vms_fd, ID_CHARS, VM_ID_MAX, each, arg);
 }

@@ -8,6 +8,7 @@
  *     config.json     its configuration, as in PUT /v1/vms/ID
  *     mmds.json       its metadata, if any
  *     proc            a link to its process, once there is or was one
+ *     started         empty: somebody was told that its guest runs
  *     exit            how that ended, once this daemon has seen it
  *   procs/KEY/      one mayfly-vmm, of a VM or waiting in the pool:
  *     process         who it is (struct state_proc)
@@ -77,17 +78,23 @@ int state_write_vm(struct state *s, const char *id, const char *name,
  * NUL-terminated. */
 int state_read_vm(const struct state *s, const char *id, const char *name,
 	char **ret, size_t *ret_len);
-/* key "": none. */
+/* The process of a start that begins; key "": none. */
 int state_link_vm(struct state *s, const char *id, const char *key);
-/* 1; 0: it never had one; or a negative errno: it leads nowhere. */
+/* 1; 0: it never had one; -EINVAL: it leads nowhere; or another negative errno:
+ * it cannot be told. */
 int state_linked(
 	const struct state *s, const char *id, char key[STATE_KEY_BYTES]);
+/* That start was successful, and somebody may hear of it. 0 or a negative
+ * errno. */
+int state_note_started(struct state *s, const char *id);
+/* 1, 0 or a negative errno. */
+int state_is_started(const struct state *s, const char *id);
 /* From here on no daemon will know of it. */
 void state_remove_vm(struct state *s, const char *id);
 
 /* Calls each() with the name of everything that can be one; it may remove it.
- */
-void state_each_vm(const struct state *s,
+ * 0, or a negative errno: those were perhaps not all. */
+int state_each_vm(const struct state *s,
 	void (*each)(void *arg, const char *id), void *arg);
-void state_each_proc(const struct state *s,
+int state_each_proc(const struct state *s,
 	void (*each)(void *arg, const char *key), void *arg);

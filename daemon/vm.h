@@ -183,13 +183,18 @@ void vm_destroy(struct vm *vm);
 int vm_save(const struct vm *vm, struct error *err); /* the configuration */
 void vm_save_changed(const struct vm *vm);           /* the same, later */
 void vm_save_mmds(const struct vm *vm);
+void vm_save_started(const struct vm *vm);
 void vm_save_exit(const struct vm *vm);
-bool vm_read_exit(struct vm *vm);
+/* 1; 0: there is none; or a negative errno: it cannot be told. */
+int vm_read_exit(struct vm *vm);
 void vm_forget(struct vm *vm); /* all there is of it */
 
 /*
  * vm_adopt.c: what the daemon before this one knew as id. 0 with *ret NULL:
- * there was no such VM, or it was half made, and nothing is left of it.
+ * there was no such VM, or it was half made, and nothing is left of it; or
+ * nobody can make anything of what was written down, and it stays so. A failure
+ * (files or memory are short, say) leaves it as it was: nothing that may be its
+ * own must be removed then.
  */
 int vm_adopt(
 	struct vm **ret, struct vm_env *env, const char *id, struct error *err);
@@ -234,8 +239,9 @@ void vm_port_init(struct vm *vm);
 /* All that config.api_socket and config.host ask for. */
 int vm_port_open(struct vm *vm, struct error *err);
 /* The same of a VM whose process an earlier daemon has started, and its log and
- * metrics: without what cannot be had. Whose owner is gone has to go, soon. */
-void vm_port_reopen(struct vm *vm);
+ * metrics: without what cannot be had. Whose owner is gone has to go, soon.
+ * Fails where files or memory are short. */
+int vm_port_reopen(struct vm *vm, struct error *err);
 void vm_port_close(struct vm *vm); /* the socket: its guest is no more */
 void vm_port_fini(struct vm *vm);
 

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/admission.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -39,18 +40,25 @@ static bool read_record(struct vm_env *env, const char *id, struct record *ret,
 	return true;
 }
 
-static void read_mmds(struct vm *vm)
+static int read_mmds(struct vm *vm, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	struct error err;
+	char quoted[ERROR_MSG_MAX];
 	size_t len;
 	int r = state_read_vm(
 		vm->env->procs.state, vm->id, "mmds.json", &text, &len);
 
-	if (r == 0)
-		r = record_read_mmds(text, len, &vm->mmds, &err);
-	if (r < 0 && r != -ENOENT)
-		log_error("vm_mmds_lost", "vm=%s error=%d", vm->id, -r);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		error_errno(err, -r, "mmds.json");
+	else if (record_read_mmds(text, len, &vm->mmds, err) == 0)
+		return 0;
+	if (admission_is_shortage(err))
+		return -err->code;
+	log_error("vm_mmds_lost", "vm=%s error=%s", vm->id,
+		log_quote(quoted, sizeof(quoted), err->msg));
+	return 0;
 }
 
 /* Nobody has been told of it, or it was on its way out. */
@@ -59,43 +67,32 @@ static void forget_half_made(
 {
 	log_warn("vm_half_made", "vm=%s", id);
 	vsock_uds_remove_dead(&rec->config.host, rec->config.vsock.uds_path);
-	vm_config_fini(&rec->config);
 	state_remove_vm(env->procs.state, id);
 }
 
 /* ---- one that was not started ---- */
 
 /* Opens its files again. One whose files are not there is lost. */
-static int create_again(
-	struct vm **ret, struct vm_env *env, const char *id, struct record *rec)
+static int create_again(struct vm **ret, struct vm_env *env, const char *id,
+	struct record *rec, struct error *err)
 {
 	char quoted[ERROR_MSG_MAX];
-	struct error err;
 
-	vsock_uds_remove_dead(&rec->config.host, rec->config.vsock.uds_path);
-	if (vm_create(ret, env, id, &rec->config, &err) < 0) {
-		log_error("vm_lost", "vm=%s error=%s", id,
-			log_quote(quoted, sizeof(quoted), err.msg));
-		state_remove_vm(env->procs.state, id);
-		*ret = NULL;
-		return 0;
+	*ret = NULL;
+	if (vm_create(ret, env, id, &rec->config, err) == 0) {
+		(*ret)->number = rec->number;
+		return read_mmds(*ret, err);
 	}
-	(*ret)->number = rec->number;
-	read_mmds(*ret);
+	*ret = NULL;
+	if (admission_is_shortage(err))
+		return -err->code;
+	log_error("vm_lost", "vm=%s error=%s", id,
+		log_quote(quoted, sizeof(quoted), err->msg));
+	state_remove_vm(env->procs.state, id);
 	return 0;
 }
 
 /* ---- one that was ---- */
-
-/* Whether its process is there still, and listens. */
-static bool find_process(struct vm *vm, struct state_proc *proc)
-{
-	int r = process_find(&vm->process, &vm->env->procs, proc);
-
-	if (r < 0 || !proc->protocol)
-		log_error("vm_process_unreadable", "vm=%s", vm->id);
-	return r == 0 && vm->process.jail.pid && vm->process.jail.sock >= 0;
-}
 
 /* For another start: the daemon that had them has not come to this one's end.
  */
@@ -111,17 +108,22 @@ void vm_open_again(struct vm *vm)
 			log_quote(quoted, sizeof(quoted), err.msg));
 }
 
-/* What a VMM of this protocol tells of itself. */
-static enum vm_state state_of(const struct vm_shared *s)
+/* What a VMM of this protocol tells of itself: of what a daemon has told
+ * somebody it can take nothing back. */
+static bool has_run(const struct vm_shared *s)
 {
-	switch (__atomic_load_n(&s->run_state, __ATOMIC_ACQUIRE)) {
-	case VM_RUN_STATE_NONE:
+	return __atomic_load_n(&s->run_state, __ATOMIC_ACQUIRE) !=
+	       VM_RUN_STATE_NONE;
+}
+
+static enum vm_state state_of(const struct vm_shared *s, bool started)
+{
+	if (!started && !has_run(s))
 		return VM_STARTING;
-	case VM_RUN_STATE_PAUSED:
-		return VM_PAUSED;
-	default:
-		return VM_RUNNING;
-	}
+	return __atomic_load_n(&s->run_state, __ATOMIC_ACQUIRE) ==
+			       VM_RUN_STATE_PAUSED
+		       ? VM_PAUSED
+		       : VM_RUNNING;
 }
 
 static void show_start(struct vm *vm)
@@ -145,70 +147,113 @@ static int send_adopt(struct vm *vm, int wake_fd, struct error *err)
 	return r < 0 ? r : 0;
 }
 
-static int take_over(
-	struct vm *vm, const struct state_proc *proc, struct error *err)
+/* Another daemon's VM, of which this one hears from now on. */
+static int attach(struct vm *vm, struct error *err)
 {
 	int r;
 
-	vm->process.shared = process_map(vm->env->procs.state, vm->process.key);
-	if (!vm->process.shared)
-		log_error("vm_memory_unreadable", "vm=%s", vm->id);
-	if (proc->protocol != MSG_PROTOCOL || !vm->process.shared) {
-		vm->foreign = proc->protocol && proc->protocol != MSG_PROTOCOL
-				      ? proc->protocol
-				      : VM_DAMAGED;
-		process_unmap(take_ptr(&vm->process.shared));
-		vm->state = VM_RUNNING;
-	} else {
-		vm->process.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		vm->state = state_of(vm->process.shared);
-	}
 	if (vm->state == VM_STARTING)
 		vm->env->n_starting++;
+	else
+		vm_save_started(vm);
 	output_attach(vm->output, &vm->process);
 	r = vm_watch(vm);
 	if (r == 0 && vm->state == VM_STARTING)
 		r = vm_start_clock(vm);
-	if (r < 0)
-		return error_errno(err, -r, "watching the VM");
-	if (vm->foreign)
-		return 0;
+	return r < 0 ? error_errno(err, -r, "watching the VM") : 0;
+}
+
+static int take_over(struct vm *vm, struct error *err)
+{
+	vm->process.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->process.wake_fd < 0)
+		return error_errno(err, errno, "eventfd");
+	if (attach(vm, err) < 0)
+		return -err->code;
 	show_start(vm);
 	vsock_uds_found(&vm->uds, &vm->config.host, vm->config.vsock.uds_path);
 	taps_found(&vm->env->taps, vm->id, &vm->config, &vm->taps);
-	vm_port_reopen(vm);
+	if (vm_port_reopen(vm, err) < 0)
+		return -err->code;
 	return send_adopt(vm, output_wake_fd(vm->output), err);
 }
 
-static bool has_run(const struct vm_shared *s)
+/* It runs. mapped: 0, or why its memory is not. */
+static int go_on(struct vm *vm, const struct state_proc *proc, bool started,
+	bool unreadable, int mapped, struct error *err)
 {
-	return __atomic_load_n(&s->run_state, __ATOMIC_ACQUIRE) !=
-	       VM_RUN_STATE_NONE;
+	int r = read_mmds(vm, err);
+
+	if (r < 0)
+		return r;
+	if (mapped < 0)
+		log_error("vm_memory_unreadable", "vm=%s", vm->id);
+	if (proc->protocol && proc->protocol != MSG_PROTOCOL)
+		vm->foreign = proc->protocol;
+	else if (!proc->protocol || unreadable || mapped < 0)
+		vm->foreign = VM_DAMAGED;
+	vm->state = vm->foreign ? VM_RUNNING
+				: state_of(vm->process.shared, started);
+	/* Nobody can talk to it now; in one of its next lives, perhaps. */
+	if (!vm->foreign && vm->process.deaf && vm->state != VM_STARTING)
+		vm->foreign = VM_DAMAGED;
+	if (vm->foreign)
+		process_unmap(take_ptr(&vm->process.shared));
+	if (vm->foreign || vm->process.deaf)
+		r = attach(vm, err);
+	else
+		r = take_over(vm, err);
+	if (r < 0 && admission_is_shortage(err))
+		return r;
+	if (r < 0)
+		vm_kill(vm, VM_EXIT_CRASHED, err->msg);
+	vm_publish(vm, API_EVENT_ADOPTED);
+	if (vm->ready_told)
+		vm_publish(vm, API_EVENT_GUEST_READY);
+	return 0;
+}
+
+/* It does not listen, so that nobody will ever talk to it: its end is not
+ * waited for here, since it may take its time. */
+static int put_down(struct vm *vm, bool started, struct error *err)
+{
+	vm->state = !vm->process.shared ? VM_RUNNING
+					: state_of(vm->process.shared, started);
+	if (vm->state != VM_STARTING)
+		vm->foreign = VM_DAMAGED;
+	if (read_mmds(vm, err) < 0 || attach(vm, err) < 0)
+		return -err->code;
+	vm_kill(vm, VM_EXIT_CRASHED, "no daemon could connect to its VMM");
+	return 0;
 }
 
 /* known: how it ended, because a daemon has seen it. */
-static void find_end(struct vm *vm, bool known)
+static int find_end(struct vm *vm, bool known, struct error *err)
 {
-	jail_reap(vm->env->procs.jail, &vm->process.jail);
 	output_attach(vm->output, &vm->process);
 	output_end(vm->output);
 	if (output_shared(vm->output))
 		show_start(vm);
 	else
 		log_error("vm_memory_unreadable", "vm=%s", vm->id);
-	read_mmds(vm);
 	vm->state = VM_EXITED;
+	if (read_mmds(vm, err) < 0)
+		return -err->code;
+	jail_reap(vm->env->procs.jail, &vm->process.jail);
 	vsock_uds_remove_dead(&vm->config.host, vm->config.vsock.uds_path);
 	if (known)
-		return;
+		return 0;
 	vm_record_unseen_exit(vm);
 	vm_save_exit(vm);
 	vm_publish(vm, API_EVENT_EXITED);
+	return 0;
 }
 
 /* A start that came to nothing, and that nobody has been told of. */
-static int undo_start(struct vm **ret, struct vm *vm, bool created_with_start)
+static int undo_start(
+	struct vm **ret, bool created_with_start, struct error *err)
 {
+	struct vm *vm = *ret;
 	struct vm_env *env = vm->env;
 	struct record rec = {.config = vm->config, .number = vm->number};
 	char id[VM_ID_MAX + 1];
@@ -220,81 +265,111 @@ static int undo_start(struct vm **ret, struct vm *vm, bool created_with_start)
 	*ret = NULL;
 	if (!created_with_start) {
 		(void)state_link_vm(env->procs.state, id, "");
-		return create_again(ret, env, id, &rec);
+		return create_again(ret, env, id, &rec, err);
 	}
 	forget_half_made(env, id, &rec);
+	vm_config_fini(&rec.config);
 	return 0;
 }
 
-/* It runs. */
-static void go_on(struct vm *vm, struct state_proc *proc, bool unreadable,
-	struct error *err)
+/* One with a process, or that had one. */
+static int find_linked(
+	struct vm **ret, bool started, bool unreadable, struct error *err)
 {
-	if (unreadable && proc->protocol == MSG_PROTOCOL)
-		proc->protocol = VM_DAMAGED;
-	read_mmds(vm);
-	if (take_over(vm, proc, err) < 0)
-		vm_kill(vm, VM_EXIT_CRASHED, err->msg);
-	vm_publish(vm, API_EVENT_ADOPTED);
-	if (vm->ready_told)
-		vm_publish(vm, API_EVENT_GUEST_READY);
+	struct vm *vm = *ret;
+	struct state_proc proc = {.protocol = 0};
+	int known, mapped,
+		r = process_find(&vm->process, &vm->env->procs, &proc);
+
+	if (r < 0)
+		return error_errno(err, -r, "its process");
+	if (r == 0 || !proc.protocol)
+		log_error("vm_process_unreadable", "vm=%s", vm->id);
+	mapped = process_map(
+		vm->env->procs.state, vm->process.key, &vm->process.shared);
+	if (mapped < 0)
+		error_errno(err, -mapped, "its memory");
+	if (mapped < 0 && admission_is_shortage(err))
+		return mapped;
+	if (vm->process.jail.pid &&
+		(vm->process.jail.sock >= 0 || vm->process.deaf))
+		return go_on(vm, &proc, started, unreadable, mapped, err);
+	if (vm->process.jail.pid)
+		return put_down(vm, started, err);
+	known = vm_read_exit(vm);
+	if (known < 0)
+		return error_errno(err, -known, "its end");
+	if (!known && !started && vm->process.shared &&
+		!has_run(vm->process.shared))
+		return undo_start(ret, vm->remove_if_start_fails, err);
+	return find_end(vm, known, err);
 }
 
 /* One whose start had begun. linked: as state_linked() says. */
-static int find_started(struct vm **ret, struct vm *vm, int linked,
-	const struct record *rec, bool unreadable, struct error *err)
+static int find_started(
+	struct vm **ret, int linked, bool unreadable, struct error *err)
 {
-	struct state_proc proc;
-	bool known;
+	struct vm *vm = *ret;
+	int started = state_is_started(vm->env->procs.state, vm->id), known;
 
-	if (linked < 0)
-		log_error("vm_process_unreadable", "vm=%s", vm->id);
-	vm->remove_if_start_fails = rec->start;
-	*ret = vm;
-	if (linked > 0) {
-		if (find_process(vm, &proc)) {
-			go_on(vm, &proc, unreadable, err);
-			return 0;
-		}
-		vm->process.shared =
-			process_map(vm->env->procs.state, vm->process.key);
-	}
+	if (started < 0)
+		return error_errno(err, -started, "its start");
+	if (linked > 0)
+		return find_linked(ret, started, unreadable, err);
+	log_error("vm_process_unreadable", "vm=%s", vm->id);
 	known = vm_read_exit(vm);
-	if (!known && vm->process.shared && !has_run(vm->process.shared))
-		return undo_start(ret, vm, rec->start);
-	find_end(vm, known);
-	return 0;
+	if (known < 0)
+		return error_errno(err, -known, "its end");
+	return find_end(vm, known, err);
+}
+
+static int adopt(struct vm **ret, struct vm_env *env, const char *id,
+	struct record *rec, struct error *err)
+{
+	bool unreadable = err->code != 0;
+	char key[STATE_KEY_BYTES] = "";
+	int linked = state_linked(env->procs.state, id, key);
+
+	if (linked < 0 && linked != -EINVAL)
+		return error_errno(err, -linked, "its process");
+	if (linked == 0 && rec->start) {
+		forget_half_made(env, id, rec);
+		return 0;
+	}
+	if (linked == 0 && unreadable) {
+		log_error("vm_not_adopted", "vm=%s", id);
+		return 0;
+	}
+	if (linked == 0)
+		return create_again(ret, env, id, rec, err);
+	*ret = vm_new(env, id, &rec->config);
+	if (!*ret)
+		return error_set(err, ENOMEM, "out of memory");
+	(*ret)->number = rec->number;
+	(*ret)->remove_if_start_fails = rec->start;
+	memcpy((*ret)->process.key, key, sizeof(key));
+	return find_started(ret, linked, unreadable, err);
 }
 
 int vm_adopt(
 	struct vm **ret, struct vm_env *env, const char *id, struct error *err)
 {
-	char key[STATE_KEY_BYTES] = "";
 	struct record rec;
-	bool unreadable;
-	struct vm *vm;
-	int linked;
+	int r;
 
 	*ret = NULL;
 	if (!read_record(env, id, &rec, err)) {
 		forget_half_made(env, id, &rec);
 		return 0;
 	}
-	unreadable = err->code != 0;
-	linked = state_linked(env->procs.state, id, key);
-	if (linked == 0 && rec.start) {
-		forget_half_made(env, id, &rec);
-		return 0;
-	}
-	if (linked == 0)
-		return unreadable ? -err->code
-				  : create_again(ret, env, id, &rec);
-	vm = vm_new(env, id, &rec.config);
-	if (!vm)
-		return error_set(err, ENOMEM, "out of memory");
-	vm->number = rec.number;
-	memcpy(vm->process.key, key, sizeof(key));
-	return find_started(ret, vm, linked, &rec, unreadable, err);
+	if (err->code && admission_is_shortage(err))
+		r = -err->code;
+	else
+		r = adopt(ret, env, id, &rec, err);
+	vm_config_fini(&rec.config);
+	if (r < 0 && *ret)
+		vm_leave(take_ptr(ret));
+	return r;
 }
 
 /* ---- the other way round ---- */

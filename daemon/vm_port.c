@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "daemon/admission.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,6 +107,8 @@ static int watch_owner(struct vm *vm, struct error *err)
 	p->owner_fd = pidfd_open((pid_t)h->owner_pid, 0);
 	/* With the descriptor in hand the number is nobody else's. */
 	began = p->owner_fd < 0 ? 0 : process_start_time((pid_t)h->owner_pid);
+	if (began == 0 && (errno == EMFILE || errno == ENFILE))
+		return error_errno(err, errno, "%s", field);
 	if (began == 0)
 		return error_field(err, EINVAL, field, "there is no process %u",
 			h->owner_pid);
@@ -140,30 +143,39 @@ void vm_port_init(struct vm *vm)
 	};
 }
 
-static void warn(const struct vm *vm, const char *what, const struct error *err)
+/* 0: it goes without it. */
+static int lost(const struct vm *vm, const char *what, const struct error *err)
 {
 	char quoted[ERROR_MSG_MAX];
 
+	if (admission_is_shortage(err))
+		return -err->code;
 	log_error("vm_port_lost", "vm=%s what=%s error=%s", vm->id, what,
 		log_quote(quoted, sizeof(quoted), err->msg));
+	return 0;
 }
 
-void vm_port_reopen(struct vm *vm)
+int vm_port_reopen(struct vm *vm, struct error *err)
 {
-	struct error err;
+	int r = 0;
 
-	if (vm_open_logger(vm, &vm->config, &err) < 0)
-		warn(vm, "logger", &err);
-	if (vm_open_metrics(vm, &vm->config, &err) < 0)
-		warn(vm, "metrics", &err);
+	if (vm_open_logger(vm, &vm->config, err) < 0)
+		r = lost(vm, "logger", err);
+	if (r == 0 && vm_open_metrics(vm, &vm->config, err) < 0)
+		r = lost(vm, "metrics", err);
+	if (r < 0)
+		return r;
 	vm_resume_metrics(vm);
-	if (open_socket(vm, &err) < 0)
-		warn(vm, "api_socket", &err);
-	if (watch_owner(vm, &err) == 0)
-		return;
-	warn(vm, "owner", &err);
-	/* Soon, when all that is known of it has been found. */
-	loop_set_timer(vm->env->loop, &vm->port.orphaned, clock_ns());
+	if (open_socket(vm, err) < 0)
+		r = lost(vm, "api_socket", err);
+	if (r == 0 && watch_owner(vm, err) < 0) {
+		r = lost(vm, "owner", err);
+		/* Soon, when all that is known of it has been found. */
+		if (r == 0)
+			loop_set_timer(
+				vm->env->loop, &vm->port.orphaned, clock_ns());
+	}
+	return r;
 }
 
 int vm_port_open(struct vm *vm, struct error *err)

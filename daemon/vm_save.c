@@ -49,6 +49,14 @@ void vm_save_mmds(const struct vm *vm)
 		log_error("vm_mmds_not_saved", "vm=%s error=%d", vm->id, -r);
 }
 
+void vm_save_started(const struct vm *vm)
+{
+	int r = state_note_started(vm->env->procs.state, vm->id);
+
+	if (r < 0)
+		log_error("vm_start_not_saved", "vm=%s error=%d", vm->id, -r);
+}
+
 /* "REASON STATUS SIGNAL DETAIL". */
 void vm_save_exit(const struct vm *vm)
 {
@@ -66,7 +74,7 @@ void vm_save_exit(const struct vm *vm)
 		log_error("vm_exit_not_saved", "vm=%s error=%d", vm->id, -r);
 }
 
-bool vm_read_exit(struct vm *vm)
+int vm_read_exit(struct vm *vm)
 {
 	struct vm_exit e = {.reason = VM_EXIT_NONE};
 	_cleanup_free_ char *text = NULL;
@@ -75,7 +83,9 @@ bool vm_read_exit(struct vm *vm)
 
 	r = state_read_vm(vm->env->procs.state, vm->id, "exit", &text, &len);
 	if (r == -ENOENT)
-		return false;
+		return 0;
+	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+		return r;
 	if (r < 0 ||
 		/* NOLINTNEXTLINE(cert-err34-c): shown, and no more */
 		sscanf(text, "%d %d %d %n", &reason, &e.status, &e.signal,
@@ -83,14 +93,14 @@ bool vm_read_exit(struct vm *vm)
 		reason <= VM_EXIT_NONE || reason >= VM_EXIT_REASONS ||
 		text[len - 1] != '\n') {
 		log_error("vm_exit_unreadable", "vm=%s", vm->id);
-		return false;
+		return 0;
 	}
 	e.reason = (enum vm_exit_reason)reason;
 	text[len - 1] = '\0';
 	if (at > 0 && (size_t)at < len)
 		text_printable(e.detail, sizeof(e.detail), text + at);
 	vm->exit = e;
-	return true;
+	return 1;
 }
 
 void vm_forget(struct vm *vm)

@@ -81,7 +81,7 @@ int vm_watch(struct vm *vm)
 	struct loop *l = vm->env->loop;
 	int r = loop_add(l, &vm->pidfd, vm->process.jail.pidfd, EPOLLIN);
 
-	if (r == 0 && !vm->foreign)
+	if (r == 0 && !vm->foreign && vm->process.jail.sock >= 0)
 		r = loop_add(l, &vm->sock, vm->process.jail.sock, EPOLLIN);
 	return r;
 }
@@ -214,6 +214,7 @@ void vm_started(struct vm *vm)
 	vm_images_close(&vm->images);
 	close_fd(&vm->uds.listen_fd);
 	taps_handed_over(&vm->taps);
+	vm_save_started(vm);
 	log_info("vm_started", "vm=%s pid=%d us=%llu", vm->id,
 		vm->process.jail.pid, (unsigned long long)ns / 1000);
 	histogram_add(&vm->env->start_times, ns);

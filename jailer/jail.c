@@ -338,7 +338,9 @@ int jail_adopt(struct jail *j, struct jail_process *p, struct error *err)
 	}
 	if (!ids_adopt(j->ids, p->uid)) {
 		log_warn("uid_not_ours", "uid=%u", p->uid);
-		p->uid = 0; /* not ours to give back */
+		/* Not ours to give back, nor to remove what bears its number. */
+		p->uid = 0;
+		p->name[0] = '\0';
 	}
 	if (p->pid) {
 		p->pidfd = pidfd_open(p->pid, 0);

@@ -23,6 +23,14 @@ def is_alive(pid):
         return False
 
 
+def has_ended(pid):
+    """Soon: a daemon that starts does not wait for those it ends."""
+    deadline = time.monotonic() + START_S
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return not is_alive(pid)
+
+
 def fnv1a(text):
     h = 0x811c9dc5
     for c in text.encode():
@@ -108,8 +116,17 @@ class Line:
         return self.daemon.get(
             f"/v1/vms/{vm}/wait?timeout_ms=5000").json()["exit"]
 
-    def leftovers(self):
-        """What is there of VMs that are no more: of a daemon without any."""
+    def leftovers(self, but=lambda name: False):
+        """What is there of VMs that are no more: of a daemon without any, when
+        it has had the time for those it found."""
+        deadline = time.monotonic() + START_S
+        while True:
+            left = [x for x in self.look_for_leftovers() if not but(x)]
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(0.01)
+
+    def look_for_leftovers(self):
         left = []
         for name in ("vms", "procs"):
             left += [f"{name}/{x}" for x in os.listdir(

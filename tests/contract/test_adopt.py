@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from heirs import Line, is_alive
+from heirs import Line, has_ended, is_alive
 from mayflyd import skip_unless_possible
 
 EXE, FAKE = sys.argv[1:3]
@@ -31,7 +31,7 @@ class Case(unittest.TestCase):
         """Once all VMs have been deleted."""
         self.delete_all(line)
         for pid in pids:
-            self.assertFalse(is_alive(pid), pid)
+            self.assertTrue(has_ended(pid), pid)
         self.assertEqual(line.leftovers(), [])
         line.check_uids()
 
@@ -57,7 +57,9 @@ OUTLIVE = {
     "refuse": ("Running", 504),
     "ends": ("Exited", {"reason": "panic", "status": 0, "detail": "alone"}),
     "crashes": ("Exited", {"reason": "crashed", "status": -1}),
-    "unreachable": ("Exited", {"reason": "crashed", "status": -1}),
+    "unreachable": ("Exited", {"reason": "crashed", "signal": 9,
+                               "detail": "no daemon could connect to its "
+                                         "VMM"}),
     "die": ("Exited", {"reason": "crashed", "status": -1}),
     "trap": ("Exited", {"reason": "crashed", "status": -1}),
     "garbage": ("Exited", {"reason": "crashed", "signal": 9,

@@ -16,7 +16,7 @@ import sys
 import time
 import unittest
 
-from heirs import Line, is_alive
+from heirs import Line, has_ended, is_alive
 from mayflyd import skip_unless_possible
 
 EXE, FAKE = sys.argv[1:3]
@@ -156,16 +156,17 @@ class Damage(unittest.TestCase):
                 self.assertEqual(line.daemon.delete("/v1/vms/" + vm).status,
                                  204, vm)
         for vm, pid in pids.items():
-            self.assertFalse(is_alive(pid), f"{vm} still runs")
+            self.assertTrue(has_ended(pid), f"{vm} still runs")
         # A VM nobody could show cannot be deleted either.
         for vm in os.listdir(line.path("state", "vms")):
             if vm != "keep":
                 self.strays.add(vm)
                 shutil.rmtree(line.path("state", "vms", vm))
-        left = [x for x in line.leftovers() if x not in (
-            "vms/keep", "procs/" + os.path.basename(line.proc_dir("keep")))
-            and not x.endswith("-" + self.uid_of("keep"))]
-        self.assertEqual(left, [])
+        kept = ("vms/keep",
+                "procs/" + os.path.basename(line.proc_dir("keep")))
+        uid = "-" + self.uid_of("keep")
+        self.assertEqual([], line.leftovers(
+            lambda x: x in kept or x.endswith(uid)))
 
     def uid_of(self, vm):
         with open(os.path.join(self.line.proc_dir(vm), "process"),
@@ -308,7 +309,7 @@ class Damage(unittest.TestCase):
             for vm in ("runs", "paused"):
                 self.assertEqual(states[vm], "Exited")
                 self.assertEqual(self.line.exit_of(vm)["reason"], "crashed")
-                self.assertFalse(is_alive(pids[vm]))
+                self.assertTrue(has_ended(pids[vm]))
                 self.assert_logged("vm_process_unreadable", vm)
             self.assertEqual(self.line.exit_of("ended")["reason"], "shutdown")
         files = {vm: self.vm_file("proc") for vm in (
@@ -319,7 +320,7 @@ class Damage(unittest.TestCase):
             log = self.line.daemon.read_log()
             self.assertRegex(log, r'event=vm_not_adopted vm=\w+ error="its '
                                   r'process is that of the VM')
-            self.assertFalse(is_alive(pids["runs"]))
+            self.assertTrue(has_ended(pids["runs"]))
         self.strays = set()
         pids = self.make()
         self.line.kill()

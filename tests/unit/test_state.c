@@ -163,7 +163,7 @@ START_TEST(who_a_process_is_comes_back)
 {
 	struct state_proc p = {.pid = 7};
 
-	ck_assert_int_eq(state_read_proc(&s, key, &p), -ENODATA);
+	ck_assert_int_eq(state_read_proc(&s, key, &p), -ENOENT);
 	ck_assert_int_eq(state_write_proc(&s, key, &someone), 0);
 	ck_assert_int_eq(state_read_proc(&s, key, &p), 0);
 	ck_assert_int_eq(p.pid, someone.pid);
