@@ -94,6 +94,11 @@ int vm_refuse_foreign(const struct vm *vm, struct error *err)
 {
 	static const char can[] = "it can run on and be deleted, not changed";
 
+	if (vm->process.deaf)
+		return error_set(err, EBUSY,
+			"the VM's process does not listen to this mayflyd, "
+			"perhaps to the next: %s",
+			can);
 	if (vm->foreign == VM_DAMAGED)
 		return error_set(err, EBUSY,
 			"what an earlier mayflyd wrote down of the VM is "

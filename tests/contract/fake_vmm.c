@@ -611,7 +611,7 @@ static bool get_ready(void)
 	wake_fd = fds[MSG_PREPARE_FD_WAKE];
 	if (machine.has_control) {
 		control_fd = fds[MSG_PREPARE_FD_CONTROL];
-		listen(control_fd, 1);
+		listen(control_fd, MSG_CONTROL_BACKLOG);
 	}
 	if (shared == MAP_FAILED)
 		return false;

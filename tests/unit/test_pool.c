@@ -221,6 +221,19 @@ START_TEST(who_no_longer_waits_leaves_his_to_the_next)
 }
 END_TEST
 
+/* ... or to nobody: without a pool none waits for long. */
+START_TEST(what_was_made_for_one_who_left_goes)
+{
+	make_pool(0);
+	ck_assert_int_eq(take(0, &small), 0);
+	pool_cancel(&waits[0].wait);
+	run_until(are_ready, 1);
+	run_until(are_ready, 0);
+	fake_dies(1);
+	run_until(are_alive, 0);
+}
+END_TEST
+
 START_TEST(what_cannot_be_made_is_told)
 {
 	make_pool(0);
@@ -417,6 +430,7 @@ int main(void)
 	tcase_add_test(t, another_machine_is_not_given);
 	tcase_add_test(t, huge_pages_are_set_aside_for_nobody);
 	tcase_add_test(t, who_no_longer_waits_leaves_his_to_the_next);
+	tcase_add_test(t, what_was_made_for_one_who_left_goes);
 	tcase_add_test(t, what_cannot_be_made_is_told);
 	tcase_add_test(t, without_room_those_that_wait_give_way);
 	tcase_add_test(t, without_room_and_nobody_to_give_way_that_is_told);

@@ -241,6 +241,23 @@ START_TEST(a_vm_is_linked_with_one_process_at_a_time)
 }
 END_TEST
 
+START_TEST(a_start_is_noted_until_the_next)
+{
+	ck_assert_int_eq(state_note_started(&s, "a"), -ENOENT);
+	ck_assert_int_eq(state_is_started(&s, "a"), 0);
+	ck_assert_int_eq(state_write_vm(&s, "a", "config.json", "x", 1), 0);
+	ck_assert_int_eq(state_is_started(&s, "a"), 0);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(state_note_started(&s, "a"), 0);
+	ck_assert_int_eq(state_is_started(&s, "a"), 1);
+	ck_assert_int_eq(state_link_vm(&s, "a", "0123"), 0);
+	ck_assert_int_eq(state_is_started(&s, "a"), 0);
+	ck_assert_int_eq(state_note_started(&s, "a"), 0);
+	state_remove_vm(&s, "a");
+	ck_assert_int_eq(state_is_started(&s, "a"), 0);
+}
+END_TEST
+
 START_TEST(a_link_to_elsewhere_is_none)
 {
 	static const char *const targets[] = {"/etc", "../../procs/",
@@ -471,6 +488,7 @@ int main(void)
 	tcase_add_test(t, a_process_file_without_its_end_is_none);
 	tcase_add_test(t, what_is_written_of_a_vm_is_read);
 	tcase_add_test(t, a_vm_is_linked_with_one_process_at_a_time);
+	tcase_add_test(t, a_start_is_noted_until_the_next);
 	tcase_add_test(t, a_link_to_elsewhere_is_none);
 	tcase_add_test(t, a_removed_vm_leaves_nothing);
 	tcase_add_test(t, a_directory_of_its_own_may_be_searched_by_others);
