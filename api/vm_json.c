@@ -17,7 +17,7 @@ struct json_object *exit_write(const struct api_vm *vm)
 	json_add_string(o, "reason", vm->exit_reason);
 	if (vm->exit_signal)
 		json_add_int(o, "signal", vm->exit_signal);
-	else
+	else if (vm->exit_status >= 0) /* else nobody knows */
 		json_add_int(o, "status", vm->exit_status);
 	if (vm->exit_detail[0])
 		json_add_string(o, "detail", vm->exit_detail);

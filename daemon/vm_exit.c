@@ -97,8 +97,8 @@ void vm_record_unseen_exit(struct vm *vm)
 	e->reason = VM_EXIT_CRASHED;
 	e->status = -1;
 	snprintf(e->detail, sizeof(e->detail),
-		"it ended, while its daemon was another or none, without a "
-		"reason");
+		"it ended without a reason; how is not known, since an "
+		"earlier daemon had started it");
 }
 
 /* Fills exit from how the process ended, as far as it is not known better. */

@@ -25,6 +25,8 @@
 /* Common to all daemons of a host; see ids.h. */
 #define IDS_LOCK_PATH "/run/mayfly-ids.lock"
 
+/* Ids that somebody else turns out to have, one after the other. */
+#define BUSY_TRIES 64
 #define STACK_BYTES (64u << 10)
 #define GUARD_BYTES 4096u
 
@@ -278,12 +280,12 @@ static int start(struct jail *j, const struct cgroup_limits *limits,
 	return r;
 }
 
-int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
-	unsigned n_threads, struct jail_process *ret, struct error *err)
+/* -EBUSY: there are processes in the group of that id. */
+static int spawn_once(struct jail *j, const char *name,
+	const struct cgroup_limits *limits, struct jail_process *ret,
+	struct error *err)
 {
 	struct jail_process p = {.pidfd = -1, .sock = -1};
-	struct cgroup_limits limits = {.memory_bytes = memory_limit(mem_bytes),
-		.tasks = n_threads + KERNEL_TASKS};
 	int n, r;
 
 	r = ids_take(j->ids, &p.uid, err);
@@ -295,7 +297,11 @@ int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
 		p.name[0] = '\0';
 		r = error_set(err, EINVAL, "not a name for a VM's cgroup");
 	} else {
-		r = start(j, &limits, &p, err);
+		r = start(j, limits, &p, err);
+	}
+	if (r == -EBUSY) {
+		log_warn("uid_in_use", "uid=%u error=\"%s\"", p.uid, err->msg);
+		p.uid = 0; /* nobody else gets it either */
 	}
 	if (r < 0) {
 		give_back(j, &p);
@@ -303,6 +309,19 @@ int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
 	}
 	*ret = p;
 	return 0;
+}
+
+int jail_spawn(struct jail *j, const char *name, uint64_t mem_bytes,
+	unsigned n_threads, struct jail_process *ret, struct error *err)
+{
+	struct cgroup_limits limits = {.memory_bytes = memory_limit(mem_bytes),
+		.tasks = n_threads + KERNEL_TASKS};
+	int r = -EBUSY;
+
+	/* Those of a daemon whose state directory was lost run on. */
+	for (unsigned i = 0; r == -EBUSY && i < BUSY_TRIES; i++)
+		r = spawn_once(j, name, &limits, ret, err);
+	return r;
 }
 
 bool jail_oom_killed(const struct jail *j, const struct jail_process *p)
@@ -338,7 +357,8 @@ int jail_adopt(struct jail *j, struct jail_process *p, struct error *err)
 	}
 	if (!ids_adopt(j->ids, p->uid)) {
 		log_warn("uid_not_ours", "uid=%u", p->uid);
-		/* Not ours to give back, nor to remove what bears its number. */
+		/* Not ours to give back, nor to remove what bears its number.
+		 */
 		p->uid = 0;
 		p->name[0] = '\0';
 	}

@@ -9,6 +9,7 @@ usage: test_certain.py MAYFLYD FAKE_VMM
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -151,6 +152,27 @@ class Certain(unittest.TestCase):
         line.kill()
         line.succeed()
         line.daemon.wait_for("its answer", lambda: line.obeys("full"))
+        self.delete_all(line)
+
+    def test_user_ids_of_what_is_known_to_nobody_are_passed_over(self):
+        line = self.line()
+        pid = line.run("lost")
+        uid = self.uid_of(line, "lost")
+        line.kill()
+        shutil.rmtree(line.path("state", "vms", "lost"))
+        for key in os.listdir(line.path("state", "procs")):
+            shutil.rmtree(line.path("state", "procs", key))
+        line.succeed()
+        self.assertEqual(line.states(), {})
+        for n in range(3):
+            line.run(f"new{n}")
+            self.assertNotEqual(self.uid_of(line, f"new{n}"), uid)
+        self.assertTrue(is_alive(pid))
+        self.assertIn(f"uid_in_use uid={uid}", line.daemon.read_log())
+        os.kill(pid, signal.SIGKILL)
+        self.assertTrue(has_ended(pid))
+        line.kill()
+        line.succeed()
         self.delete_all(line)
 
     @unittest.skipUnless(os.path.isdir(FREEZER), "needs version 1's freezer")

@@ -280,10 +280,9 @@ class Damage(unittest.TestCase):
     def test_sockets(self):
         """Whoever cannot be reached is ended."""
         def check(*_):
-            states = self.line.states()
             for vm in ("runs", "paused"):
-                self.assertEqual(states[vm], "Exited")
                 self.assertEqual(self.line.exit_of(vm)["reason"], "crashed")
+                self.assertEqual(self.line.states()[vm], "Exited")
         self.each({vm: self.proc_file("control") for vm in (
             "runs", "paused")}, (missing, directory, fifo, a_socket, endless,
                                  circle), check)
