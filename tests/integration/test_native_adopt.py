@@ -191,7 +191,7 @@ def test_half_made_and_strange_state_is_cleared_away(t):
     heir = heir_of(t, daemon)
     t.vms.remove(orphan)
     assert states(heir) == {vm.id: "Running"}
-    assert not proc.exists(orphan_pid)
+    eventually("the orphan's end", lambda: not proc.exists(orphan_pid))
     assert os.listdir(os.path.join(heir.state_dir, "vms")) == [vm.id]
     vm.delete()
     t.vms.remove(vm)
