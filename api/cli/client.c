@@ -99,13 +99,21 @@ static void prepare(struct client *c, CURL *curl, const char *path)
 
 static int unreachable(struct client *c, CURLcode code, struct error *err)
 {
-	if (code != CURLE_COULDNT_CONNECT)
-		return error_set(err, EIO, "talking to mayflyd at %s: %s",
-			c->socket_path, curl_easy_strerror(code));
-	return error_set(err, ECONNREFUSED,
-		"mayflyd does not answer at %s: is it running, and may you "
-		"write to its socket? (--socket PATH names another)",
-		c->socket_path);
+	bool cut = code == CURLE_PARTIAL_FILE || code == CURLE_GOT_NOTHING ||
+		   code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR;
+
+	if (code == CURLE_COULDNT_CONNECT)
+		return error_set(err, ECONNREFUSED,
+			"mayflyd does not answer at %s: is it running, and may "
+			"you write to its socket? (MAYFLY_SOCKET names "
+			"another)",
+			c->socket_path);
+	if (cut)
+		return error_set(err, EIO,
+			"mayflyd at %s has ended; VMs run on: ask the next one",
+			c->socket_path);
+	return error_set(err, EIO, "talking to mayflyd at %s: %s",
+		c->socket_path, curl_easy_strerror(code));
 }
 
 /* An answer's own sentence where it has one. */

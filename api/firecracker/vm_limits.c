@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 
 /* ---- what is asked for ---- */
@@ -267,10 +269,9 @@ static int set_group(struct fc_limits *l, const struct fc_cgroup *c,
 	return write_file(dir, c->file, c->value, err);
 }
 
-int fc_limits_apply(void *arg, const char *id, pid_t pid, struct error *err)
+static int apply(
+	struct fc_limits *l, const char *id, pid_t pid, struct error *err)
 {
-	struct fc_limits *l = arg;
-
 	for (unsigned i = 0; i < l->n_cgroups; i++)
 		if (set_group(l, &l->cgroups[i], id, pid, err) < 0)
 			return -err->code;
@@ -285,6 +286,20 @@ int fc_limits_apply(void *arg, const char *id, pid_t pid, struct error *err)
 			return error_errno(err, errno, "--resource-limit");
 	}
 	return 0;
+}
+
+static bool has_ended(pid_t pid)
+{
+	_cleanup_close_ int fd = pidfd_open(pid, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return fd < 0 ? errno == ESRCH : poll(&p, 1, 0) > 0;
+}
+
+/* A guest may have ended by now, its process and its group with it. */
+int fc_limits_apply(void *arg, const char *id, pid_t pid, struct error *err)
+{
+	return apply(arg, id, pid, err) < 0 && !has_ended(pid) ? -err->code : 0;
 }
 
 void fc_limits_remove(void *arg)
