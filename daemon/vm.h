@@ -182,7 +182,8 @@ void vm_destroy(struct vm *vm);
  * error where somebody can be told, else logged. */
 int vm_save(const struct vm *vm, struct error *err); /* the configuration */
 void vm_save_changed(const struct vm *vm);           /* the same, later */
-void vm_save_mmds(const struct vm *vm);
+int vm_save_mmds(
+	const struct vm *vm, const struct api_mmds_data *d, struct error *err);
 void vm_save_started(const struct vm *vm);
 void vm_save_exit(const struct vm *vm);
 /* 1; 0: there is none; or a negative errno: it cannot be told. */

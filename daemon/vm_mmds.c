@@ -46,12 +46,16 @@ int vm_mmds_set(struct vm *vm, struct api_mmds_data *d, struct api_op *op,
 	struct error *err)
 {
 	enum vm_state after = vm->state;
-	int r = 0;
+	bool runs = vm->state != VM_NOT_STARTED;
+	struct error ignored;
+	int r = runs ? vm_state_after(&after, VM_EV_UPDATE, err) : 0;
 
-	if (vm->state != VM_NOT_STARTED) {
-		r = vm_state_after(&after, VM_EV_UPDATE, err);
-		if (r == 0 && vm->config.mmds.there)
-			r = send_data(vm, d, op, err);
+	if (r == 0)
+		r = vm_save_mmds(vm, d, err);
+	if (r == 0 && runs && vm->config.mmds.there) {
+		r = send_data(vm, d, op, err);
+		if (r < 0)
+			(void)vm_save_mmds(vm, &vm->mmds, &ignored);
 	}
 	if (r < 0) {
 		vm_mmds_fini(d);
@@ -59,6 +63,5 @@ int vm_mmds_set(struct vm *vm, struct api_mmds_data *d, struct api_op *op,
 	}
 	vm_mmds_fini(&vm->mmds);
 	vm->mmds = *d;
-	vm_save_mmds(vm);
 	return r;
 }

@@ -36,17 +36,17 @@ void vm_save_changed(const struct vm *vm)
 			log_quote(quoted, sizeof(quoted), err.msg));
 }
 
-void vm_save_mmds(const struct vm *vm)
+int vm_save_mmds(
+	const struct vm *vm, const struct api_mmds_data *d, struct error *err)
 {
-	const char *json = vm->mmds.json ? vm->mmds.json : "{}";
-	int r;
-
-	if (vm->state == VM_DELETING)
-		return;
-	r = state_write_vm(
+	const char *json = d->json ? d->json : "{}";
+	int r = state_write_vm(
 		vm->env->procs.state, vm->id, "mmds.json", json, strlen(json));
-	if (r < 0)
-		log_error("vm_mmds_not_saved", "vm=%s error=%d", vm->id, -r);
+
+	if (r == 0)
+		return 0;
+	error_errno(err, -r, "the state directory");
+	return admission_failed(err);
 }
 
 void vm_save_started(const struct vm *vm)

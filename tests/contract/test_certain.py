@@ -154,6 +154,28 @@ class Certain(unittest.TestCase):
         line.daemon.wait_for("its answer", lambda: line.obeys("full"))
         self.delete_all(line)
 
+    def test_metadata_that_cannot_be_kept_is_refused(self):
+        line = self.line()
+        for vm, start in (("idle", False), ("runs", True)):
+            r = line.daemon.put("/v1/vms/" + vm, line.body(
+                "outlive=ok", start=start))
+            self.assertEqual(r.status, 201)
+            url = f"/v1/vms/{vm}/mmds"
+            self.assertEqual(line.daemon.put(url, {"a": "1"}).status, 204)
+            in_the_way = line.vm_file(vm, "mmds.json.new")
+            os.mkdir(in_the_way)
+            for change in line.daemon.put, line.daemon.patch:
+                r = change(url, {"a": "2"})
+                self.assertEqual(r.status, 500, r.body)
+                self.assertIn("the state directory", r.fault())
+                self.assertEqual(line.daemon.get(url).json(), {"a": "1"})
+            os.rmdir(in_the_way)
+            self.assertEqual(line.daemon.put(url, {"a": "3"}).status, 204)
+            line.kill()
+            line.succeed()
+            self.assertEqual(line.daemon.get(url).json(), {"a": "3"})
+        self.delete_all(line)
+
     def test_user_ids_of_what_is_known_to_nobody_are_passed_over(self):
         line = self.line()
         pid = line.run("lost")
