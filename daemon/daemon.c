@@ -108,7 +108,9 @@ static void leave_vms(struct daemon *d)
 
 	for (vm = TAILQ_FIRST(&d->vms.list); vm; vm = next) {
 		next = TAILQ_NEXT(vm, link);
-		if (vm->state == VM_STARTING || vm->state == VM_DELETING)
+		/* Of an earlier daemon's start nobody waits for the answer. */
+		if (vm->state == VM_DELETING ||
+			(vm->state == VM_STARTING && !vm->process.jail.adopted))
 			continue;
 		registry_remove(&d->vms, vm);
 		vm_leave(vm);

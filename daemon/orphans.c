@@ -66,6 +66,12 @@ int orphans_end(struct orphans *o, const char *key)
 	process_init(&p);
 	snprintf(p.key, sizeof(p.key), "%s", key);
 	r = process_find(&p, o->env, &ignored);
+	/* Somebody is there: who, nobody can tell. */
+	if (r == 0 && (p.deaf || p.jail.sock >= 0)) {
+		log_error("process_unreadable", "key=%s", key);
+		let_go(&p);
+		return 0;
+	}
 	if (r >= 0 && !p.jail.pid) {
 		process_destroy(&p, o->env);
 		return 0;

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -96,7 +95,7 @@ static int runs_as(pid_t pid, uid_t uid)
 	while (fgets(line, sizeof(line), f))
 		if (strncmp(line, "Uid:", 4) == 0) /* the real one is first */
 			return strtoul(line + 4, NULL, 10) == uid;
-	return 0;
+	return ferror(f) ? nobody(errno) : 0;
 }
 
 /* 1, 0 or a negative errno. */
@@ -150,7 +149,6 @@ static int identify(const struct state *s, const char *key,
 static int hold(
 	struct jail_process *j, struct jail *jail, const struct state_proc *p)
 {
-	struct pollfd end = {.events = POLLIN};
 	struct error err;
 	int r;
 
@@ -159,12 +157,10 @@ static int hold(
 	memcpy(j->name, p->cgroup, sizeof(j->name));
 	r = jail_adopt(jail, j, &err);
 	r = r < 0 ? nobody(-r) : is_there(p);
-	end.fd = j->pidfd;
-	if (r > 0 && poll(&end, 1, 0) > 0)
-		r = 0; /* nobody has reaped it yet */
 	if (r <= 0) {
 		close_fd(&j->pidfd);
 		j->pid = 0;
+		j->name[0] = '\0'; /* whoever has the number has that, too */
 	}
 	return r;
 }

@@ -86,8 +86,14 @@ static int create_again(struct vm **ret, struct vm_env *env, const char *id,
 	*ret = NULL;
 	if (admission_is_shortage(err))
 		return -err->code;
-	log_error("vm_lost", "vm=%s error=%s", id,
-		log_quote(quoted, sizeof(quoted), err->msg));
+	log_quote(quoted, sizeof(quoted), err->msg);
+	if (err->code != ENOENT && err->code != ENOTDIR &&
+		err->code != EINVAL) {
+		/* Another daemon may have more luck. */
+		log_error("vm_not_adopted", "vm=%s error=%s", id, quoted);
+		return 0;
+	}
+	log_error("vm_lost", "vm=%s error=%s", id, quoted);
 	state_remove_vm(env->procs.state, id);
 	return 0;
 }
@@ -147,7 +153,7 @@ static int send_adopt(struct vm *vm, int wake_fd, struct error *err)
 	return r < 0 ? r : 0;
 }
 
-/* Another daemon's VM, of which this one hears from now on. */
+/* Another daemon's VM, of which this one hears from now on, and what it has. */
 static int attach(struct vm *vm, struct error *err)
 {
 	int r;
@@ -156,26 +162,38 @@ static int attach(struct vm *vm, struct error *err)
 		vm->env->n_starting++;
 	else
 		vm_save_started(vm);
+	/* Nobody would read what it says. */
+	if (vm->foreign)
+		close_fd(&vm->process.jail.sock);
 	output_attach(vm->output, &vm->process);
+	if (output_shared(vm->output))
+		show_start(vm);
 	r = vm_watch(vm);
 	if (r == 0 && vm->state == VM_STARTING)
 		r = vm_start_clock(vm);
-	return r < 0 ? error_errno(err, -r, "watching the VM") : 0;
+	if (r < 0)
+		return error_errno(err, -r, "watching the VM");
+	r = vsock_uds_found(
+		&vm->uds, &vm->config.host, vm->config.vsock.uds_path);
+	if (r < 0)
+		error_errno(err, -r, "its vsock's socket");
+	if (r < 0 && admission_is_shortage(err))
+		return r;
+	taps_found(&vm->env->taps, vm->id, &vm->config, &vm->taps);
+	return vm->foreign && !vm->process.deaf ? 0 : vm_port_reopen(vm, err);
 }
 
 static int take_over(struct vm *vm, struct error *err)
 {
+	int r;
+
 	vm->process.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->process.wake_fd < 0)
 		return error_errno(err, errno, "eventfd");
 	if (attach(vm, err) < 0)
 		return -err->code;
-	show_start(vm);
-	vsock_uds_found(&vm->uds, &vm->config.host, vm->config.vsock.uds_path);
-	taps_found(&vm->env->taps, vm->id, &vm->config, &vm->taps);
-	if (vm_port_reopen(vm, err) < 0)
-		return -err->code;
-	return send_adopt(vm, output_wake_fd(vm->output), err);
+	r = send_adopt(vm, output_wake_fd(vm->output), err);
+	return r == -EBUSY ? 0 : r; /* it is exiting: its pidfd will tell */
 }
 
 /* It runs. mapped: 0, or why its memory is not. */
@@ -194,19 +212,17 @@ static int go_on(struct vm *vm, const struct state_proc *proc, bool started,
 		vm->foreign = VM_DAMAGED;
 	vm->state = vm->foreign ? VM_RUNNING
 				: state_of(vm->process.shared, started);
+	if (vm->foreign)
+		process_unmap(take_ptr(&vm->process.shared));
 	/* Nobody can talk to it now; in one of its next lives, perhaps. */
 	if (!vm->foreign && vm->process.deaf && vm->state != VM_STARTING)
 		vm->foreign = VM_DAMAGED;
-	if (vm->foreign)
-		process_unmap(take_ptr(&vm->process.shared));
 	if (vm->foreign || vm->process.deaf)
 		r = attach(vm, err);
 	else
 		r = take_over(vm, err);
-	if (r < 0 && admission_is_shortage(err))
-		return r;
 	if (r < 0)
-		vm_kill(vm, VM_EXIT_CRASHED, err->msg);
+		return r;
 	vm_publish(vm, API_EVENT_ADOPTED);
 	if (vm->ready_told)
 		vm_publish(vm, API_EVENT_GUEST_READY);
@@ -260,14 +276,16 @@ static int undo_start(
 
 	memcpy(id, vm->id, sizeof(id));
 	vm_config_init(&vm->config);
+	*ret = NULL;
+	/* Before what it leads to: it would be one whose process is lost. */
+	if (created_with_start)
+		forget_half_made(env, id, &rec);
+	else
+		(void)state_link_vm(env->procs.state, id, "");
 	process_destroy(&vm->process, &env->procs);
 	vm_destroy(vm);
-	*ret = NULL;
-	if (!created_with_start) {
-		(void)state_link_vm(env->procs.state, id, "");
+	if (!created_with_start)
 		return create_again(ret, env, id, &rec, err);
-	}
-	forget_half_made(env, id, &rec);
 	vm_config_fini(&rec.config);
 	return 0;
 }
@@ -283,6 +301,12 @@ static int find_linked(
 
 	if (r < 0)
 		return error_errno(err, -r, "its process");
+	/* Somebody is there: who, nobody can tell. */
+	if (r == 0 && (vm->process.deaf || vm->process.jail.sock >= 0)) {
+		log_error("vm_not_adopted", "vm=%s", vm->id);
+		vm_leave(take_ptr(ret));
+		return 0;
+	}
 	if (r == 0 || !proc.protocol)
 		log_error("vm_process_unreadable", "vm=%s", vm->id);
 	mapped = process_map(
@@ -332,6 +356,8 @@ static int adopt(struct vm **ret, struct vm_env *env, const char *id,
 
 	if (linked < 0 && linked != -EINVAL)
 		return error_errno(err, -linked, "its process");
+	if (linked == 0 && state_is_started(env->procs.state, id) != 0)
+		linked = -EINVAL; /* it has lost its link */
 	if (linked == 0 && rec->start) {
 		forget_half_made(env, id, rec);
 		return 0;

@@ -107,7 +107,7 @@ static int watch_owner(struct vm *vm, struct error *err)
 	p->owner_fd = pidfd_open((pid_t)h->owner_pid, 0);
 	/* With the descriptor in hand the number is nobody else's. */
 	began = p->owner_fd < 0 ? 0 : process_start_time((pid_t)h->owner_pid);
-	if (began == 0 && (errno == EMFILE || errno == ENFILE))
+	if (began == 0 && errno != ESRCH && errno != ENOENT && errno != EINVAL)
 		return error_errno(err, errno, "%s", field);
 	if (began == 0)
 		return error_field(err, EINVAL, field, "there is no process %u",
@@ -168,14 +168,13 @@ int vm_port_reopen(struct vm *vm, struct error *err)
 	vm_resume_metrics(vm);
 	if (open_socket(vm, err) < 0)
 		r = lost(vm, "api_socket", err);
-	if (r == 0 && watch_owner(vm, err) < 0) {
-		r = lost(vm, "owner", err);
-		/* Soon, when all that is known of it has been found. */
-		if (r == 0)
-			loop_set_timer(
-				vm->env->loop, &vm->port.orphaned, clock_ns());
-	}
-	return r;
+	if (r < 0 || watch_owner(vm, err) == 0)
+		return r;
+	if (!err->field[0]) /* it is not certain that it is gone */
+		return -err->code;
+	(void)lost(vm, "owner", err);
+	/* Soon, when all that is known of it has been found. */
+	return loop_set_timer(vm->env->loop, &vm->port.orphaned, clock_ns());
 }
 
 int vm_port_open(struct vm *vm, struct error *err)

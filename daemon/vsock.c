@@ -87,7 +87,7 @@ int vsock_uds_open(struct vsock_uds *ret, const struct vm_host *host,
 	return bind_and_listen(ret, path, err);
 }
 
-void vsock_uds_found(
+int vsock_uds_found(
 	struct vsock_uds *ret, const struct vm_host *host, const char *path)
 {
 	_cleanup_close_ int dir = -1;
@@ -96,13 +96,17 @@ void vsock_uds_found(
 
 	vsock_uds_init(ret);
 	ret->host = host;
-	if (path && strlen(path) <= VM_UDS_PATH_MAX)
-		dir = paths_open_parent(host, path, &name);
-	if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return;
+	if (!path || strlen(path) > VM_UDS_PATH_MAX)
+		return 0;
+	dir = paths_open_parent(host, path, &name);
+	if (dir < 0)
+		return dir;
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
 	snprintf(ret->path, sizeof(ret->path), "%s", path);
 	ret->dev = st.st_dev;
 	ret->ino = st.st_ino;
+	return 0;
 }
 
 void vsock_uds_remove_dead(const struct vm_host *host, const char *path)

@@ -32,7 +32,7 @@ int vsock_uds_open(struct vsock_uds *ret, const struct vm_host *host,
 
 /* It listens already: a VM has it that another daemon started. path NULL: none.
  */
-void vsock_uds_found(
+int vsock_uds_found(
 	struct vsock_uds *ret, const struct vm_host *host, const char *path);
 /* What a daemon or a VM left there that is gone: a socket on which nobody
  * listens. path NULL is fine. */

@@ -347,10 +347,32 @@ static bool is_cgroup_name(const char *name, uid_t uid)
 	       strcmp(dash, suffix) == 0;
 }
 
+/* Nothing is done for one that has ended, reaped or not: what it had may be
+ * another's. */
+static int hold(struct jail_process *p)
+{
+	struct pollfd end = {.events = POLLIN};
+
+	p->pidfd = pidfd_open(p->pid, 0);
+	if (p->pidfd < 0)
+		return -errno;
+	end.fd = p->pidfd;
+	return poll(&end, 1, 0) > 0 ? -ESRCH : 0;
+}
+
 int jail_adopt(struct jail *j, struct jail_process *p, struct error *err)
 {
+	int r;
+
 	p->adopted = true;
 	p->pidfd = -1;
+	r = p->pid ? hold(p) : 0;
+	if (r < 0) {
+		close_fd(&p->pidfd);
+		p->uid = 0;
+		p->name[0] = '\0';
+		return error_errno(err, -r, "pidfd_open");
+	}
 	if (!is_cgroup_name(p->name, p->uid)) {
 		log_warn("cgroup_not_ours", "pid=%d uid=%u", p->pid, p->uid);
 		p->name[0] = '\0'; /* nor to remove */
@@ -361,11 +383,6 @@ int jail_adopt(struct jail *j, struct jail_process *p, struct error *err)
 		 */
 		p->uid = 0;
 		p->name[0] = '\0';
-	}
-	if (p->pid) {
-		p->pidfd = pidfd_open(p->pid, 0);
-		if (p->pidfd < 0)
-			return error_errno(err, errno, "pidfd_open");
 	}
 	return 0;
 }

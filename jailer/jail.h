@@ -78,8 +78,8 @@ int jail_limit(struct jail *j, const struct jail_process *p, uint64_t mem_bytes,
 /*
  * The process of a daemon that is gone: *p has pid, uid and name as that daemon
  * knew them, and gets a pidfd. The caller has made sure that it is still this
- * process. pid 0: it has ended; what is left of it goes with jail_reap(), as on
- * failure.
+ * process. -ESRCH: it has ended, and nothing is its own any more. pid 0: what
+ * is left of it is taken, and goes with jail_reap().
  */
 int jail_adopt(struct jail *j, struct jail_process *p, struct error *err);
 

@@ -7,6 +7,7 @@ usage: test_certain.py MAYFLYD FAKE_VMM
 """
 
 import contextlib
+import ctypes
 import os
 import resource
 import shutil
@@ -20,6 +21,7 @@ from mayflyd import Mayflyd, skip_unless_possible
 
 EXE, FAKE = sys.argv[1:3]
 
+PR_SET_CHILD_SUBREAPER = 36
 FREEZER = "/sys/fs/cgroup/freezer"
 
 
@@ -66,6 +68,35 @@ class Certain(unittest.TestCase):
         self.assertEqual(line.daemon.delete("/v1/vms/old").status, 204)
         self.assertTrue(all(is_alive(pid) for pid in pids))
         self.delete_all(line)
+
+    def test_nor_has_one_that_nobody_has_reaped(self):
+        """As where process 1 does not: they are ours, and stay zombies."""
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        self.assertEqual(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0)
+        self.addCleanup(prctl, PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        line = self.line()
+        old = [line.run(f"old{n}") for n in range(4)]
+        uids = [self.uid_of(line, f"old{n}") for n in range(4)]
+        line.kill()
+        line.succeed()
+        for n in range(4):
+            self.end(line, f"old{n}")
+        line.kill()
+        line.succeed()
+        new = [line.run(f"new{n}") for n in range(6)]
+        self.assertTrue(set(uids) & {
+            self.uid_of(line, f"new{n}") for n in range(6)})
+        for _ in range(2):
+            line.kill()
+            line.succeed()
+            for n, pid in enumerate(new):
+                self.assertTrue(is_alive(pid))
+                self.assertTrue(line.obeys(f"new{n}"))
+        for pid in old:
+            self.assertEqual(os.waitpid(pid, os.WNOHANG)[0], pid)
+        self.delete_all(line)
+        for pid in new:
+            os.waitpid(pid, 0)
 
     def start_with_files(self, line, n):
         """Whether a daemon that may open so many files serves."""
