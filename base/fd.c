@@ -1,6 +1,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -132,6 +133,13 @@ ssize_t fd_recv(int sock, void *buf, size_t size, int *ret_fds,
 		return -EMSGSIZE;
 	}
 	return n;
+}
+
+bool fd_is_readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
 }
 
 void fd_notify(int eventfd)

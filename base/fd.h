@@ -6,6 +6,7 @@
  * never log. EINTR is retried. Received descriptors are CLOEXEC.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -28,6 +29,10 @@ int fd_send(
  */
 ssize_t fd_recv(int sock, void *buf, size_t size, int *ret_fds,
 	unsigned max_fds, unsigned *ret_n_fds);
+
+/* Whether there is something to be read, or the end; of a pidfd, whether its
+ * process has ended. Never blocks. */
+bool fd_is_readable(int fd);
 
 /* Adds 1 to an eventfd. Never blocks: a full counter is already a signal. */
 void fd_notify(int eventfd);

@@ -313,6 +313,13 @@ bool admission_is_shortage(const struct error *err)
 	       err->code == ENOBUFS || (err->code == ENOMEM && !err->field[0]);
 }
 
+bool admission_is_shortage_of(int r)
+{
+	const struct error e = {.code = -r};
+
+	return admission_is_shortage(&e);
+}
+
 int admission_failed(struct error *err)
 {
 	err->code = admission_is_room(err->code) ? EAGAIN : EIO;

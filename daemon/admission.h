@@ -60,3 +60,4 @@ bool admission_is_room(int code);
 /* ... of descriptors or memory of the daemon's own, so that nothing can be said
  * of what was looked for. */
 bool admission_is_shortage(const struct error *err);
+bool admission_is_shortage_of(int r); /* the same of a negative errno */

@@ -1,10 +1,10 @@
 #include "daemon/pool_items.h"
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -130,18 +130,12 @@ int pool_items_add(
 	return 0;
 }
 
-static bool is_dead(const struct pool_item *it)
-{
-	struct pollfd p = {.fd = it->process.jail.pidfd, .events = POLLIN};
-
-	return poll(&p, 1, 0) > 0;
-}
-
 void pool_items_drop_dead(struct pool_items *items)
 {
 	struct pool_item *it;
 
-	while ((it = TAILQ_FIRST(&items->list)) && is_dead(it))
+	while ((it = TAILQ_FIRST(&items->list)) &&
+		fd_is_readable(it->process.jail.pidfd))
 		failed(it, "it died");
 }
 

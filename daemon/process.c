@@ -114,13 +114,6 @@ static bool same(const struct state_proc *a, const struct state_proc *b)
 	       strcmp(a->cgroup, b->cgroup) == 0;
 }
 
-static bool is_shortage(int r)
-{
-	const struct error e = {.code = -r};
-
-	return r < 0 && admission_is_shortage(&e);
-}
-
 /* The kernel knows who listens, whatever has become of the file: that is
  * right, or damaged. 1, 0 or a negative errno. */
 static int identify(const struct state *s, const char *key,
@@ -129,7 +122,7 @@ static int identify(const struct state *s, const char *key,
 	struct state_proc is = {.pid = who->pid, .uid = who->uid};
 	int r = state_read_proc(s, key, ret), there = 0;
 
-	if (is_shortage(r))
+	if (admission_is_shortage_of(r))
 		return r;
 	/* An earlier VMM left listen() to its daemon, which is root. */
 	if (who->uid) {
@@ -175,7 +168,7 @@ int process_find(struct process *p, const struct process_env *env,
 	j->adopted = true;
 	j->sock = r < 0 ? -1 : r;
 	p->deaf = r == -EAGAIN;
-	if (is_shortage(r))
+	if (admission_is_shortage_of(r))
 		return r;
 	r = identify(env->state, p->key, &who, ret);
 	if (r <= 0)

@@ -84,7 +84,7 @@ int vm_read_exit(struct vm *vm)
 	r = state_read_vm(vm->env->procs.state, vm->id, "exit", &text, &len);
 	if (r == -ENOENT)
 		return 0;
-	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+	if (admission_is_shortage_of(r))
 		return r;
 	if (r < 0 ||
 		/* NOLINTNEXTLINE(cert-err34-c): shown, and no more */

@@ -1,6 +1,7 @@
 #include "jailer/jail.h"
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "jailer/cgroup.h"
 #include "jailer/empty_ns.h"
@@ -351,13 +352,10 @@ static bool is_cgroup_name(const char *name, uid_t uid)
  * another's. */
 static int hold(struct jail_process *p)
 {
-	struct pollfd end = {.events = POLLIN};
-
 	p->pidfd = pidfd_open(p->pid, 0);
 	if (p->pidfd < 0)
 		return -errno;
-	end.fd = p->pidfd;
-	return poll(&end, 1, 0) > 0 ? -ESRCH : 0;
+	return fd_is_readable(p->pidfd) ? -ESRCH : 0;
 }
 
 int jail_adopt(struct jail *j, struct jail_process *p, struct error *err)

@@ -4,8 +4,8 @@
  * A thread for one start: it takes MSG_START from the daemon and makes the
  * devices and their I/O workers, as its process is still allowed to. So the
  * control thread can have its filter, which lets nothing of that be made, long
- * before: to install it takes longer than all the rest of a small VM's start.
- * This thread is gone before anything is looked at that a guest made.
+ * before: a start does not wait while the kernel translates it. This thread is
+ * gone before anything is looked at that a guest made.
  */
 
 #include "vmm/vm.h"

@@ -2,12 +2,12 @@
 
 #include "api/firecracker/args.h"
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -291,9 +291,8 @@ static int apply(
 static bool has_ended(pid_t pid)
 {
 	_cleanup_close_ int fd = pidfd_open(pid, 0);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	return fd < 0 ? errno == ESRCH : poll(&p, 1, 0) > 0;
+	return fd < 0 ? errno == ESRCH : fd_is_readable(fd);
 }
 
 /* A guest may have ended by now, its process and its group with it. */

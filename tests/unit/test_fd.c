@@ -92,6 +92,17 @@ START_TEST(an_empty_socket_says_again_and_a_closed_one_ends)
 }
 END_TEST
 
+START_TEST(what_is_readable_is_told_at_once)
+{
+	_cleanup_close_ int e = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	ck_assert(!fd_is_readable(e));
+	fd_notify(e);
+	ck_assert(fd_is_readable(e));
+	ck_assert(!fd_is_readable(-1));
+}
+END_TEST
+
 START_TEST(notify_adds_one_and_never_blocks)
 {
 	_cleanup_close_ int e = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -115,6 +126,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(files, pread_full_reads_all_or_says_the_file_is_short);
+	tcase_add_test(files, what_is_readable_is_told_at_once);
 	tcase_add_test(files, notify_adds_one_and_never_blocks);
 	tcase_add_checked_fixture(t, make_pair, close_pair);
 	tcase_add_test(t, a_descriptor_arrives_as_the_same_file_and_cloexec);
